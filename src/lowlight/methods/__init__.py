@@ -1,0 +1,139 @@
+"""The surface that every method shows, and the registry that finds methods by name.
+
+A method is one folder. This module and everything above it (photos, tiles, engines, weights, training
+loop, command line) know the surface, never a method's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lowlight.errors import ControlError, WeightsError
+
+Array: TypeAlias = NDArray[np.float32]
+Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+"""Pixels in a photo's own depth: (height, width, 3), sRGB-encoded; float32 means [0, 1]."""
+Observation: TypeAlias = dict[str, Array]
+"""Named float32 arrays seen once on the whole photo; the network gets each with a batch axis in front."""
+
+Lightness = Literal["auto"] | Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Controls(BaseModel):
+    """What a user may turn. A method adds its own by inheriting; a name means the same in every method."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lightness: Lightness = Field(
+        "auto", description="mean of the result's values, 0 to 1; auto: chosen from the dark photo"
+    )
+    strength: float = Field(1.0, ge=0.0, le=1.0, description="share of the result in the picture; 0: the input")
+
+
+class Config(BaseModel):
+    """Sizes of a network, as they stand in the header of its weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Method(Protocol):
+    """A method with one network's configuration. NumPy only: torch lives in the folder's other rooms.
+
+    ``METHOD.network`` (lazy, torch) holds ``Network(config)`` with
+    ``forward(dark, **observation) -> enhanced``: pictures are (batch, 3, height, width), RGB,
+    sRGB-encoded, [0, 1], both sides multiples of ``multiple``; observed arrays carry a batch axis.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    Controls: ClassVar[type[Controls]]
+    Config: ClassVar[type[Config]]
+
+    halo: int | None
+    """Pixels of context that make a tile exact; None: no halo is exact."""
+    multiple: int
+    """Sides of a tile are multiples of this."""
+
+    def __init__(self, config: Any, arrays: Mapping[str, Array]) -> None:
+        """``arrays``: small arrays of the header that observing needs (an estimator, say)."""
+
+    def observe(self, samples: Samples, controls: Any) -> Observation:
+        """Look once at the whole photo.
+
+        A method that conditions on lightness gives it as ``"lightness"``: the value asked for, or for
+        ``auto`` its own prediction.
+        """
+        ...
+
+
+_METHODS = {"dimma": "lowlight.methods.dimma:Dimma"}
+
+
+def names() -> list[str]:
+    """Names of all methods: those of the package and those of plug-ins, in that order."""
+    return [*_METHODS, *sorted(point.name for point in entry_points(group="lowlight.methods"))]
+
+
+def find(name: str) -> type[Method]:
+    """The method of that name. A plug-in package names its class under ``lowlight.methods``."""
+    if name in _METHODS:
+        module, attribute = _METHODS[name].split(":")
+        found: type[Method] = getattr(import_module(module), attribute)
+        return found
+    for point in entry_points(group="lowlight.methods"):
+        if point.name == name:
+            plugin: type[Method] = point.load()
+            return plugin
+    raise WeightsError(f"no method is called {name!r}; there are: {', '.join(names())}")
+
+
+def room(name: str, part: Literal["network", "training", "published"]) -> Any:
+    """One of the torch rooms of a method's folder, imported when asked for."""
+    return import_module(f"{find(name).__module__}.{part}")
+
+
+def parse_controls(method: type[Method] | Method, values: Mapping[str, object]) -> Controls:
+    """Check values against a method's controls; an error names the control, the value and its range."""
+    try:
+        return method.Controls.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        fields = method.Controls.model_fields
+        if name not in fields:
+            raise ControlError(
+                f"{method.name} has no control {name!r}; it has: {', '.join(fields)}"
+            ) from None
+        raise ControlError(
+            f"control {name} = {values[name]!r}: expected {describe_range(method, name)}"
+        ) from None
+
+
+def describe_range(method: type[Method] | Method, control: str) -> str:
+    """The values that a control takes, in words: ``auto or 0 to 1``."""
+    schema = method.Controls.model_json_schema()["properties"][control]
+    parts = []
+    for option in schema.get("anyOf", [schema]):
+        if "const" in option or "enum" in option:
+            parts.append(" or ".join(str(v) for v in option.get("enum", [option.get("const")])))
+        elif option.get("type") in ("number", "integer"):
+            low, high = option.get("minimum"), option.get("maximum")
+            whole = "a whole number" if option["type"] == "integer" else "a number"
+            if low is not None and high is not None:
+                parts.append(f"{low:g} to {high:g}")
+            elif low is not None:
+                parts.append(f"{whole} of at least {low:g}")
+            else:
+                parts.append(whole)
+        elif option.get("type") == "boolean":
+            parts.append("true or false")
+        else:
+            parts.append(str(option.get("type", "a value")))
+    return " or ".join(parts)
