@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import io
+import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from lowlight.engines import Device, Engine, EngineName
-from lowlight.methods import Controls, Method
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlight import methods, photo, statistics, tiles
+from lowlight.engines import Device, Engine, EngineName, OutOfMemory
+from lowlight.errors import EngineError, PhotoError
+from lowlight.methods import Controls, Method, Observation, Samples
 from lowlight.photo import Photo
+
+if TYPE_CHECKING:
+    from lowlight.weights import Weights
+
+TILE_BYTES = 200
+"""Memory that an engine takes for one pixel of a tile, measured with the shipped network."""
+LARGEST_GAIN = 4.0
+"""The final gain never multiplies by more: a black photo stays black."""
+_DEEP = 65535
 
 
 @dataclass(frozen=True)
@@ -17,7 +35,8 @@ class Report:
     """What was done to one photo."""
 
     controls: dict[str, Any]
-    """The controls as used; ``lightness`` is a number here, also when it was asked as ``auto``."""
+    """The controls as used; ``lightness`` is a number here, also when it was asked as ``auto``, and None
+    where the method chose by itself."""
     lightness_before: float
     lightness_after: float
     tiles: int
@@ -31,41 +50,293 @@ class Enhancer:
     Made by ``lowlight.load``; the training loop makes one around the network that it trains.
     """
 
-    method: Method
-    engine: Engine
-    fingerprint: str
-    """Hash of weights and precision: what a result must carry to count as made by this enhancer."""
+    def __init__(
+        self, method: Method, engine: Engine, *, fingerprint: str = "", memory: int | None = None
+    ) -> None:
+        """fingerprint: hash of weights and precision, what a result carries to count as made by these.
 
-    def __init__(self, method: Method, engine: Engine, *, fingerprint: str = "", memory: int | None = None) -> None:
-        raise NotImplementedError
+        memory: bytes that one photo may take; default: half of what is free when it is enhanced.
+        """
+        self.method = method
+        self.engine = engine
+        self.fingerprint = fingerprint
+        self.memory = memory
 
     def controls(self, **values: Any) -> Controls:
         """Checked controls; raises ControlError with name, value and range."""
-        raise NotImplementedError
+        return methods.parse_controls(self.method, values)
 
     def enhance_photo(
-        self, photo: Photo, controls: Controls | None = None, *, memory: int | None = None,
+        self,
+        photo: Photo,
+        controls: Controls | None = None,
+        *,
+        memory: int | None = None,
         progress: Callable[[float], None] | None = None,
     ) -> tuple[Photo, Report]:
-        """Enhance a photo in tiles that fit the memory (bytes; default: half of what is free)."""
-        raise NotImplementedError
+        """Enhance a photo of any size in tiles that fit the memory (bytes).
+
+        progress: called with the share done, after each tile. Raises EngineError when not even the smallest
+        tile fits.
+        """
+        started = time.perf_counter()
+        controls = controls or self.controls()
+        before = float(statistics.channel_means(photo.samples).mean())
+        if controls.strength == 0:
+            report = Report(_used(controls, before), before, before, 0, time.perf_counter() - started)
+            return photo, report
+        observation = self.method.observe(photo.samples, controls)
+        windows = self._plan(photo, memory or self.memory or free_memory() // 2)
+        deep, count = self._run(photo, observation, windows, progress)
+        wanted = None if controls.lightness == "auto" else float(controls.lightness)
+        if "lightness" in observation:
+            wanted = float(observation["lightness"])
+        values = _count(deep)
+        gain = 1.0 if wanted is None else solve_gain(values, wanted)
+        samples = _finish(deep, photo, gain, controls.strength)
+        after = float(statistics.channel_means(samples).mean())
+        notes: list[str] = []
+        reached = float(np.minimum(np.arange(_DEEP + 1) * gain, _DEEP) @ values / values.sum() / _DEEP)
+        if wanted is not None and abs(reached - wanted) > 0.01:
+            notes.append(f"lightness {wanted:.2f} cannot be reached; the result has {reached:.2f}")
+        used = _used(controls, wanted)
+        report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes))
+        return replace(photo, samples=samples), report
 
     def __call__(self, picture: Any, **controls: Any) -> Any:
         """Enhance a path, PIL image, array (uint8, uint16, float in [0, 1]) or bytes; gives the same kind back.
 
-        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``.
+        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``. Arrays are
+        (height, width), (height, width, 3) or (height, width, 4) with alpha, sRGB-encoded.
         """
-        raise NotImplementedError
+        checked = self.controls(**controls)
+        if isinstance(picture, str | os.PathLike):
+            source = Path(picture)
+            result, _ = self.enhance_photo(photo.read_photo(source), checked)
+            target = source.with_name(f"{source.stem}.enhanced{source.suffix}")
+            photo.write_photo(result, target)
+            return target
+        if isinstance(picture, bytes):
+            result, _ = self.enhance_photo(photo.read_photo(picture), checked)
+            stream = io.BytesIO()
+            photo.write_photo(result, stream)
+            return stream.getvalue()
+        if isinstance(picture, np.ndarray):
+            result, _ = self.enhance_photo(_from_array(picture), checked)
+            return _to_array(result, picture)
+        return self._pil(picture, checked)
+
+    def _pil(self, picture: Any, controls: Controls) -> Any:
+        from PIL import Image
+
+        if not isinstance(picture, Image.Image):
+            raise PhotoError(
+                f"expected a path, PIL image, NumPy array or bytes, got {type(picture).__name__}"
+            )
+        mode = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}.get(picture.mode, "RGB")
+        if picture.mode == "P" and "transparency" in picture.info:
+            mode = "RGBA"
+        if picture.mode.startswith(("I", "F")):
+            raise PhotoError(f"PIL images of mode {picture.mode} lose depth: pass a NumPy array instead")
+        array = np.asarray(picture.convert(mode))
+        alpha = array[..., -1] if mode in ("LA", "RGBA") else None
+        colour = array[..., 0] if mode == "LA" else array[..., :3] if mode == "RGBA" else array
+        result, _ = self.enhance_photo(_from_array(colour), controls)
+        enhanced = Image.fromarray(_to_array(result, colour))
+        if alpha is not None:
+            enhanced.putalpha(Image.fromarray(alpha))
+        enhanced.info = dict(picture.info)
+        return enhanced
+
+    def _plan(self, photo: Photo, memory: int) -> list[tiles.Window]:
+        pixels = photo.height * photo.width
+        # The result waits in 16 bits for its mean, then turns into the photo's own depth.
+        held = pixels * 3 * (2 + photo.samples.itemsize)
+        smallest = (self.method.multiple + 2 * (self.method.halo or 0)) ** 2
+        room = (memory - held) // TILE_BYTES
+        whole = tiles.padded(photo.height, self.method.multiple) * tiles.padded(
+            photo.width, self.method.multiple
+        )
+        if room < min(smallest, whole):
+            needed = held + min(smallest, whole) * TILE_BYTES
+            raise EngineError(
+                f"{photo.width}x{photo.height} pixels need at least {needed / 1e6:.0f} MB, "
+                f"and {memory / 1e6:.0f} MB are allowed: give more memory"
+            )
+        halo = self.method.halo
+        if halo is None:
+            return [tiles.whole(photo.height, photo.width)]
+        return tiles.plan(photo.height, photo.width, halo, self.method.multiple, room)
+
+    def _run(
+        self,
+        photo: Photo,
+        observation: Observation,
+        windows: list[tiles.Window],
+        progress: Callable[[float], None] | None,
+    ) -> tuple[NDArray[np.uint16], int]:
+        """The network's result, clipped, in 16 bits, and the number of tiles it took."""
+        deep = np.empty(photo.samples.shape, np.uint16)
+        waiting, done, count = list(reversed(windows)), 0, 0
+        while waiting:
+            window = waiting.pop()
+            try:
+                result = self._tile(photo, observation, window)
+            except OutOfMemory:
+                smaller = tiles.split(
+                    window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
+                )
+                if not smaller or self.method.halo is None:
+                    raise EngineError(
+                        f"a tile of {window.outer_width}x{window.outer_height} pixels does not fit in memory"
+                    ) from None
+                waiting.extend(reversed(smaller))
+                continue
+            deep[window.top : window.top + window.height, window.left : window.left + window.width] = result
+            done += window.height * window.width
+            count += 1
+            if progress is not None:
+                progress(done / (photo.height * photo.width))
+        return deep, count
+
+    def _tile(self, photo: Photo, observation: Observation, window: tiles.Window) -> NDArray[np.uint16]:
+        dark = photo.window(window.outer_top, window.outer_left, window.outer_height, window.outer_width)
+        result = self.engine.run(tiles.pad(dark, self.method.multiple), observation)
+        top, left = window.top - window.outer_top, window.left - window.outer_left
+        core = result[top : top + window.height, left : left + window.width]
+        core = np.clip(core, 0.0, 1.0) * np.float32(_DEEP)
+        return np.rint(core, out=core).astype(np.uint16)
+
+
+def solve_gain(values: NDArray[np.int64], wanted: float) -> float:
+    """The factor that makes the mean of clipped values the wanted one.
+
+    values: (65536,) counts of 16-bit values; wanted: mean in [0, 1]. Where clipping keeps the mean below, or
+    the picture is too dark, the factor is LARGEST_GAIN.
+    """
+    levels = np.arange(_DEEP + 1) / _DEEP
+    counts = values / values.sum()
+    low, high = 0.0, LARGEST_GAIN
+    if np.minimum(levels * high, 1.0) @ counts <= wanted:
+        return high
+    for _ in range(50):
+        middle = (low + high) / 2
+        if np.minimum(levels * middle, 1.0) @ counts < wanted:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def free_memory() -> int:
+    """Bytes that the system could give now, as far as it tells; 4 GB where it does not."""
+    try:
+        with open("/proc/meminfo") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 4 << 30
 
 
 def load(
-    model: str | Path = "dimma", *, engine: EngineName = "onnx", device: Device = "auto",
-    threads: int | None = None, fast: bool = False, precision: str = "float32",
+    model: str | Path = "dimma",
+    *,
+    engine: EngineName = "onnx",
+    device: Device = "auto",
+    threads: int | None = None,
+    fast: bool = False,
+    memory: int | None = None,
 ) -> Enhancer:
-    """An enhancer for a shipped model's name or a weights file."""
-    raise NotImplementedError
+    """An enhancer for a shipped model's name or a weights file.
+
+    threads: of the engine, default all cores. fast: the model's int8 twin. memory: see ``Enhancer``.
+    """
+    from lowlight.weights import open_weights
+
+    weights = open_weights(f"{model}-fast" if fast else model)
+    method_class = methods.find(weights.header.method)
+    method = method_class(method_class.Config.model_validate(weights.header.config), weights.arrays)
+    runner = _engine(weights, engine, device, threads)
+    return Enhancer(method, runner, fingerprint=weights.sha256, memory=memory)
+
+
+def _engine(weights: Weights, name: EngineName, device: Device, threads: int | None) -> Engine:
+    if name == "torch":
+        from lowlight.engines.torch import TorchEngine
+
+        return TorchEngine.from_weights(weights, device=device, threads=threads)
+    if name == "openvino":
+        from lowlight.engines.openvino import OpenvinoEngine
+
+        return OpenvinoEngine(weights, threads=threads)
+    from lowlight.engines.onnx import OnnxEngine
+
+    return OnnxEngine(weights, device=device, threads=threads)
+
+
+@lru_cache(maxsize=4)
+def _kept(model: str) -> Enhancer:
+    return load(model)
 
 
 def enhance(picture: Any, *, model: str | Path = "dimma", **controls: Any) -> Any:
     """``load(model)(picture, **controls)`` with the enhancer kept for the next call."""
-    raise NotImplementedError
+    return _kept(str(model))(picture, **controls)
+
+
+def _used(controls: Controls, lightness: float | None) -> dict[str, Any]:
+    return {**controls.model_dump(), "lightness": None if lightness is None else round(lightness, 4)}
+
+
+def _count(deep: NDArray[np.uint16]) -> NDArray[np.int64]:
+    """Counts of 16-bit values, in strips: bincount would turn the whole array into 64 bits."""
+    values = np.zeros(_DEEP + 1, np.int64)
+    for strip in statistics.strips(deep):
+        values += np.bincount(strip.ravel(), minlength=_DEEP + 1)
+    return values
+
+
+def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float) -> Samples:
+    """Gain, blend with the dark photo, and back to its depth: by table and in strips, for memory's sake."""
+    source = dark.samples
+    table = np.minimum(np.arange(_DEEP + 1) * (gain / _DEEP), 1.0).astype(np.float32)
+    result = np.empty_like(source)
+    rows = max(1, (1 << 20) // max(1, source.shape[1]))
+    for top in range(0, source.shape[0], rows):
+        part = slice(top, top + rows)
+        values = table[deep[part]]
+        if dark.grey:
+            values[:] = values.mean(axis=2, keepdims=True)
+        if strength < 1:
+            before = photo.to_float(source[part])
+            values = before + np.float32(strength) * (values - before)
+        if source.dtype == np.float32:
+            result[part] = values
+        else:
+            values *= np.float32(statistics.full_scale(source))
+            result[part] = np.rint(values, out=values).astype(source.dtype)
+    return result
+
+
+def _from_array(array: NDArray[Any]) -> Photo:
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
+        raise PhotoError(f"expected an array (height, width[, 1, 3 or 4]), got shape {array.shape}")
+    if array.dtype not in (np.uint8, np.uint16):
+        if not np.issubdtype(array.dtype, np.floating):
+            raise PhotoError(f"expected uint8, uint16 or float in [0, 1], got {array.dtype}")
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise PhotoError("a float array must lie in [0, 1]; divide by its format's largest value")
+        array = array.astype(np.float32)
+    array = array[..., None] if array.ndim == 2 else array
+    colour = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]
+    alpha = array[..., 3] if array.shape[2] == 4 else None
+    return Photo(np.ascontiguousarray(colour), alpha=alpha, grey=array.shape[2] == 1)
+
+
+def _to_array(result: Photo, like: NDArray[Any]) -> NDArray[Any]:
+    samples: NDArray[Any] = result.samples[..., :1] if result.grey else result.samples
+    if result.alpha is not None:
+        samples = np.concatenate([samples, result.alpha[..., None]], axis=2)
+    return samples.reshape(like.shape).astype(like.dtype, copy=False)

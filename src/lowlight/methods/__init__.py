@@ -34,7 +34,9 @@ class Controls(BaseModel):
     lightness: Lightness = Field(
         "auto", description="mean of the result's values, 0 to 1; auto: chosen from the dark photo"
     )
-    strength: float = Field(1.0, ge=0.0, le=1.0, description="share of the result in the picture; 0: the input")
+    strength: float = Field(
+        1.0, ge=0.0, le=1.0, description="share of the result in the picture; 0: the input"
+    )
 
 
 class Config(BaseModel):

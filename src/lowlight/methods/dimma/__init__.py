@@ -1,15 +1,25 @@
 """Dimma (2023): a U-Net that makes a dark photo as light as it is asked to.
 
-Source: arXiv 2310.09633; sections named S.. are those of the method's page in ``docs``.
+Source: arXiv 2310.09633, with the authors' release where the paper is silent.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
-from lowlight import methods
+from lowlight import methods, statistics
+from lowlight.methods import Array, Observation, Samples
+
+QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
+DESCRIPTOR = 3 * len(QUANTILES) + 4
+"""Numbers in a descriptor."""
+DARKEST = 1 / 1020
+"""Means below a quarter of an 8-bit step are taken as this, so that the gain stays finite."""
 
 
 class Config(methods.Config):
@@ -22,9 +32,115 @@ class Config(methods.Config):
     """``tiled``: residual blocks a level and side; the last level's stand in the middle. ``published``: (2,)."""
     unshuffle: int = Field(4, ge=1)
     """``tiled``: side of the pixel blocks that become channels at the top."""
-    descriptor: bool = True
-    """``tiled``: the whole photo's histogram descriptor joins the condition."""
     head: Literal["sig_dim", "dim", "HE", "normal", "retinex", "retinex_tanh"] = "sig_dim"
-    """``published``: what the network's output means (S8)."""
+    """``published``: what the network's output means."""
     norm_groups: int = 32
     attention_head: int = 64
+
+
+class Controls(methods.Controls):
+    """Dimma's controls: the lightness, which the network is conditioned on, and the strength."""
+
+
+_Config: TypeAlias = Config
+
+
+class Dimma:
+    """Dimma's surface: what it observes and how it cuts."""
+
+    name: ClassVar[str] = "dimma"
+    title: ClassVar[str] = "Dimma: lightness-conditioned U-Net (2023)"
+    Controls: ClassVar[type[methods.Controls]] = Controls
+    Config: ClassVar[type[methods.Config]] = Config
+
+    def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
+        """arrays: the lightness estimator's (see ``predict_lightness``)."""
+        self.config = config
+        self.estimator = dict(arrays)
+        levels = len(config.widths) - 1
+        if config.body == "tiled":
+            self.multiple = config.unshuffle * 2**levels
+            self.halo: int | None = receptive_field(config)
+        else:
+            self.multiple = 2**levels
+            self.halo = None
+
+    @staticmethod
+    def tiny_config() -> _Config:
+        """A network for tests."""
+        return Config(widths=(8, 16), blocks=(1, 1), unshuffle=2)
+
+    def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
+        """Means, descriptor and the lightness wanted, from the whole photo."""
+        counts = statistics.histograms(samples)
+        source = float(statistics.channel_means(samples).mean())
+        if controls.lightness == "auto":
+            features = lightness_features(counts, statistics.gradient_means(samples))
+            # A photo that is light enough already is not darkened.
+            lightness = max(predict_lightness(self.estimator, features), source)
+        else:
+            lightness = controls.lightness
+        return self.observe_counts(counts, source, lightness)
+
+    def observe_counts(self, counts: NDArray[np.float64], source: float, lightness: float) -> Observation:
+        """The observation of a photo known by its histograms (3, 256), its mean and the mean wanted."""
+        return {
+            "source_lightness": np.array(max(source, DARKEST), np.float32),
+            "lightness": np.array(lightness, np.float32),
+            "descriptor": descriptor(counts),
+        }
+
+
+def receptive_field(config: Config) -> int:
+    """Pixels that the tiled network looks to each side: two per residual block, one per 3x3 at its level.
+
+    Level k works on squares of ``unshuffle * 2^k`` pixels; going down and up again adds at most one such
+    square of the lowest level.
+    """
+    reach = 2 * config.unshuffle  # stem and head
+    for level, blocks in enumerate(config.blocks):
+        sides = 1 if level == len(config.blocks) - 1 else 2
+        reach += sides * blocks * 2 * config.unshuffle * 2**level
+    return int(reach + config.unshuffle * 2 ** (len(config.blocks) - 1))
+
+
+def descriptor(counts: NDArray[np.float64]) -> Array:
+    """What the tiled network knows of the whole photo: (31,) numbers from its (3, 256) histograms.
+
+    Logarithms of nine quantiles and the mean of each channel, all relative to the mean, and of the mean: tone
+    and colour cast that no window shows.
+    """
+    means = statistics.histogram_means(counts)
+    mean = means.mean()
+    shares = np.cumsum(counts, axis=1) / counts.sum(axis=1, keepdims=True)
+    quantiles = np.stack([np.searchsorted(share, QUANTILES) for share in shares]) / 255
+    tone = np.log(quantiles + 2 / 255) - np.log(mean + 2 / 255)
+    cast = np.log(means + 1 / 255) - np.log(mean + 1 / 255)
+    return np.concatenate(
+        [np.concatenate([tone, cast[:, None]], axis=1).ravel(), [np.log(mean + 1 / 255)]]
+    ).astype(np.float32)
+
+
+def lightness_features(counts: NDArray[np.float64], gradients: Array) -> Array:
+    """What the estimator of lightness sees of a dark photo.
+
+    Square roots of a histogram over logarithmic bins, two colour ratios, two gradient means.
+    """
+    edges = np.concatenate([[0], np.unique(np.round(np.exp(np.linspace(0, np.log(256), 17))).astype(int))])
+    values = counts.sum(axis=0)
+    shares = np.add.reduceat(values, edges[:-1]) / values.sum()
+    means = statistics.histogram_means(counts)
+    ratios = np.log(means[[0, 2]] + 0.5 / 255) - np.log(means[1] + 0.5 / 255)
+    return np.concatenate([np.sqrt(shares), ratios, np.log(gradients + 1e-4)]).astype(np.float32)
+
+
+def predict_lightness(estimator: Mapping[str, Array], features: Array) -> float:
+    """Kernel ridge regression with a Gaussian kernel: the mean that a reference of this photo likely has.
+
+    estimator: ``support`` (n, f) and ``center``, ``scale`` (f,) standardise and compare the features,
+    ``weight`` (n,), ``offset`` and ``gamma`` () turn likeness into lightness.
+    """
+    known = (features - estimator["center"]) / estimator["scale"]
+    distance = ((estimator["support"] - known) ** 2).sum(axis=1)
+    likeness = np.exp(-estimator["gamma"] * distance)
+    return float(np.clip(likeness @ estimator["weight"] + estimator["offset"], 0.0, 1.0))
