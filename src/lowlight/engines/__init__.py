@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+import numpy as np
+
+from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
 
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
 EngineName = Literal["onnx", "torch", "openvino"]
 
 
-class OutOfMemory(Exception):
+class OutOfMemory(Exception):  # noqa: N818 - a condition to act on, not an error to show
     """The engine could not hold a tile of this size; the caller may try a smaller one."""
 
 
@@ -28,3 +31,13 @@ class Engine(Protocol):
         Gives an array of the tile's shape, not clipped. Raises OutOfMemory when it did not fit.
         """
         ...
+
+
+def check_result(result: Array, tile: Array) -> Array:
+    """The network's picture, or EngineError when it is none of the tile's shape or not finite."""
+    where = f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels"
+    if result.shape != tile.shape:
+        raise EngineError(f"the network made {result.shape} of {where}; expected {tile.shape}")
+    if not np.isfinite(result.sum()):  # one pass; NaN and infinity survive a sum
+        raise EngineError(f"the network made values that are not finite (NaN or infinity) of {where}")
+    return result

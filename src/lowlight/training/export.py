@@ -1,0 +1,183 @@
+"""Export of a trained network to the graph that users run.
+
+The graph's inputs are ``dark`` and the names of the method's observation, each with a batch axis; batch,
+height and width are symbolic. A file appears only when the runtime agrees with torch on it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from lowlight.engines.onnx import OnnxEngine
+from lowlight.errors import EngineError
+from lowlight.methods import Array, Method, Observation
+from lowlight.weights import HEADER_KEY, SEAL_KEY, Header, sealed, write_file
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Largest difference between graph and torch, in a picture of [0, 1]."""
+MIN_INT8_PSNR = 35.0
+"""An int8 graph further than this from float32, in dB over the calibration tiles, is a failure."""
+
+Tiles = Sequence[tuple[Array, Observation]]
+"""Tiles (height, width, 3) with the observation of their photo, as an engine's ``run`` takes them."""
+
+
+def export_onnx(
+    network: nn.Module,
+    method: Method,
+    header: Header,
+    path: Path,
+    *,
+    precision: Literal["float32", "int8"] = "float32",
+    calibration: Tiles = (),
+) -> None:
+    """Write ``network`` as an ONNX file that explains itself; equal weights give equal bytes.
+
+    network: takes (dark, **observation) as the surface of a method says; it is left as it was.
+    calibration: for ``int8``, tiles of training photos, whose ranges the activations are scaled to.
+    Raises EngineError when the graph disagrees with torch (or int8 with float32): nothing is written then.
+    """
+    network = copy.deepcopy(network).cpu().float().eval()
+    checks = [
+        _random_tile(method, height, width, seed)
+        for seed, (height, width) in enumerate([(1, 1), (3, 2), (2, 7)])
+    ]
+    model = _to_onnx(network, *checks[1])
+    _check_float32(model.SerializeToString(), network, checks)
+    if precision == "int8":
+        if not calibration:
+            raise ValueError("int8 needs calibration tiles")
+        float32 = OnnxEngine(model.SerializeToString())
+        model = _quantize(model, calibration)
+        _check_int8(OnnxEngine(model.SerializeToString()), float32, calibration)
+    header = header.model_copy(update={"precision": precision})
+
+    def build(seal: str) -> bytes:
+        onnx.helper.set_model_props(model, {HEADER_KEY: header.model_dump_json(), SEAL_KEY: seal})
+        data: bytes = model.SerializeToString(deterministic=True)
+        return data
+
+    write_file(path, sealed(build))
+
+
+def _random_tile(method: Method, rows: int, columns: int, seed: int) -> tuple[Array, Observation]:
+    """A random dark tile of that many multiples, observed as its own photo."""
+    shape = (rows * method.multiple, columns * method.multiple, 3)
+    tile = 0.4 * np.random.default_rng(seed).random(shape, np.float32)
+    return tile, method.observe(tile, method.Controls(lightness=0.5))
+
+
+def _to_onnx(network: nn.Module, tile: Array, observation: Observation) -> onnx.ModelProto:
+    # Two of each: the exporter takes an axis of length one for constant.
+    inputs = {name: torch.from_numpy(np.stack([array] * 2)) for name, array in observation.items()}
+    inputs = {"dark": torch.from_numpy(np.stack([tile.transpose(2, 0, 1)] * 2)), **inputs}
+    dynamic = torch.export.Dim.DYNAMIC
+    axes: dict[str, dict[int, Any]] = {name: {0: dynamic} for name in inputs}
+    axes["dark"] = {0: dynamic, 2: dynamic, 3: dynamic}
+    program = torch.onnx.export(
+        network,
+        (inputs.pop("dark"),),
+        kwargs=inputs,
+        input_names=list(axes),
+        output_names=["enhanced"],
+        dynamic_shapes=axes,
+        opset_version=OPSET,
+        dynamo=True,
+        verbose=False,
+    )
+    if program is None:
+        raise EngineError("torch.onnx.export gave no program")
+    return _clean(program.model_proto)
+
+
+def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Drop what the exporter noted about this machine (paths, stack traces), and name the free axes."""
+    graph = model.graph
+    for part in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    graph.ClearField("value_info")
+    graph.name = "lowlight"
+    names = {0: "batch", 2: "height", 3: "width"}
+    for value in (*graph.input, *graph.output):
+        for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+            if dim.HasField("dim_param") or not dim.HasField("dim_value"):
+                dim.dim_param = names[axis]
+    onnx.checker.check_model(model)
+    return model
+
+
+def _check_float32(model: bytes, network: nn.Module, tiles: Tiles) -> None:
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    wanted = {value.name for value in session.get_inputs()}
+    for tile, observation in tiles:
+        for batch in (1, 2):
+            feed = {name: np.stack([array] * batch) for name, array in observation.items()}
+            feed["dark"] = np.stack([tile.transpose(2, 0, 1), tile.transpose(2, 0, 1)[:, ::-1]][:batch])
+            with torch.inference_mode():
+                expected = network(**{name: torch.from_numpy(array.copy()) for name, array in feed.items()})
+            found = session.run(None, {name: feed[name] for name in wanted})[0]
+            error = float(np.abs(found - expected.numpy()).max())
+            if not error <= TOLERANCE:
+                raise EngineError(
+                    f"the exported graph differs from torch by {error:.2g} on {batch} x "
+                    f"{tile.shape[1]}x{tile.shape[0]}; expected at most {TOLERANCE:g}"
+                )
+
+
+def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
+    """Convolutions in int8: weights per channel, activations by the smallest and largest value seen."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.quant_utils import add_pre_process_metadata
+
+    inputs = {value.name for value in model.graph.input}
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.feeds = _feeds(tiles, inputs)
+
+        def get_next(self) -> dict[str, Array] | None:
+            return next(self.feeds, None)
+
+    add_pre_process_metadata(model)  # the exporter folded its constants; else the quantizer warns
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            model,
+            target,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantized = onnx.load(target)
+    return _clean(quantized)
+
+
+def _feeds(tiles: Iterable[tuple[Array, Observation]], inputs: set[str]) -> Iterator[dict[str, Array]]:
+    for tile, observation in tiles:
+        feed = {"dark": tile.transpose(2, 0, 1), **observation}
+        yield {name: np.ascontiguousarray(array[None]) for name, array in feed.items() if name in inputs}
+
+
+def _check_int8(int8: OnnxEngine, float32: OnnxEngine, tiles: Tiles) -> None:
+    errors = [np.square(int8.run(*tile) - float32.run(*tile)).mean() for tile in tiles]
+    psnr = -10 * math.log10(max(float(np.mean(errors)), 1e-12))
+    if psnr < MIN_INT8_PSNR:
+        raise EngineError(
+            f"the int8 graph is {psnr:.1f} dB from float32; expected at least {MIN_INT8_PSNR:g} dB"
+        )
