@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight.methods import Array, Samples
+from lowlight.methods import Samples
 
 BINS = 256
 _STRIP_PIXELS = 1 << 20
@@ -48,28 +48,6 @@ def histogram_means(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean of each channel in [0, 1] from its (3, 256) counts."""
     means: NDArray[np.float64] = counts @ (np.arange(BINS) / (BINS - 1)) / counts.sum(axis=1)
     return means
-
-
-def gradient_means(samples: Samples, long_side: int = 512) -> Array:
-    """Mean absolute difference of neighbouring pixels' mean values, vertical and horizontal, in [0, 1].
-
-    Taken on a copy reduced to about ``long_side`` by averaging, because it depends on resolution.
-    """
-    factor = max(1, round(max(samples.shape[:2]) / long_side))
-    rows = max(factor, _STRIP_PIXELS // max(1, samples.shape[1]) // factor * factor)
-    columns = max(1, samples.shape[1] // factor)
-    reduced = []
-    for top in range(0, max(1, samples.shape[0] // factor * factor), rows):
-        strip = samples[top : top + rows]
-        height = max(1, strip.shape[0] // factor)
-        grey = strip.mean(axis=2, dtype=np.float32)[: height * factor, : columns * factor]
-        block = (height, grey.shape[0] // height, columns, grey.shape[1] // columns)
-        reduced.append(grey.reshape(block).mean(axis=(1, 3)))
-    small = np.concatenate(reduced)
-    small /= np.float32(full_scale(samples))
-    down = np.abs(np.diff(small, axis=0)).mean() if small.shape[0] > 1 else 0.0
-    across = np.abs(np.diff(small, axis=1)).mean() if small.shape[1] > 1 else 0.0
-    return np.array([down, across], np.float32)
 
 
 def _to_bins(strip: Samples) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from lowlight import methods, statistics
 from lowlight.methods import Array, Observation, Samples
+from lowlight.methods.dimma.lightness import features, predict
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 DESCRIPTOR = 3 * len(QUANTILES) + 4
@@ -54,7 +55,7 @@ class Dimma:
     Config: ClassVar[type[methods.Config]] = Config
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: the lightness estimator's (see ``predict_lightness``)."""
+        """arrays: the lightness estimator's (see ``lightness.predict``)."""
         self.config = config
         self.estimator = dict(arrays)
         levels = len(config.widths) - 1
@@ -75,9 +76,9 @@ class Dimma:
         counts = statistics.histograms(samples)
         source = float(statistics.channel_means(samples).mean())
         if controls.lightness == "auto":
-            features = lightness_features(counts, statistics.gradient_means(samples))
+            predicted = predict(self.estimator, features(counts))
             # A photo that is light enough already is not darkened.
-            lightness = max(predict_lightness(self.estimator, features), source)
+            lightness = max(predicted, source)
         else:
             lightness = controls.lightness
         return self.observe_counts(counts, source, lightness)
@@ -119,28 +120,3 @@ def descriptor(counts: NDArray[np.float64]) -> Array:
     return np.concatenate(
         [np.concatenate([tone, cast[:, None]], axis=1).ravel(), [np.log(mean + 1 / 255)]]
     ).astype(np.float32)
-
-
-def lightness_features(counts: NDArray[np.float64], gradients: Array) -> Array:
-    """What the estimator of lightness sees of a dark photo.
-
-    Square roots of a histogram over logarithmic bins, two colour ratios, two gradient means.
-    """
-    edges = np.concatenate([[0], np.unique(np.round(np.exp(np.linspace(0, np.log(256), 17))).astype(int))])
-    values = counts.sum(axis=0)
-    shares = np.add.reduceat(values, edges[:-1]) / values.sum()
-    means = statistics.histogram_means(counts)
-    ratios = np.log(means[[0, 2]] + 0.5 / 255) - np.log(means[1] + 0.5 / 255)
-    return np.concatenate([np.sqrt(shares), ratios, np.log(gradients + 1e-4)]).astype(np.float32)
-
-
-def predict_lightness(estimator: Mapping[str, Array], features: Array) -> float:
-    """Kernel ridge regression with a Gaussian kernel: the mean that a reference of this photo likely has.
-
-    estimator: ``support`` (n, f) and ``center``, ``scale`` (f,) standardise and compare the features,
-    ``weight`` (n,), ``offset`` and ``gamma`` () turn likeness into lightness.
-    """
-    known = (features - estimator["center"]) / estimator["scale"]
-    distance = ((estimator["support"] - known) ** 2).sum(axis=1)
-    likeness = np.exp(-estimator["gamma"] * distance)
-    return float(np.clip(likeness @ estimator["weight"] + estimator["offset"], 0.0, 1.0))

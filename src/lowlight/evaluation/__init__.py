@@ -1,0 +1,1 @@
+"""Honest measurement: metrics, each with its exact variant in its name."""
