@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
 from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
+
+if TYPE_CHECKING:
+    from lowlight.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
 EngineName = Literal["onnx", "torch", "openvino"]
@@ -31,6 +35,26 @@ class Engine(Protocol):
         Gives an array of the tile's shape, not clipped. Raises OutOfMemory when it did not fit.
         """
         ...
+
+
+def graph_bytes(model: Weights | bytes) -> bytes:
+    """The bytes of a graph to run: of opened weights, checked again, or as given."""
+    if isinstance(model, bytes):
+        return model
+    if model.kind != "onnx":
+        raise EngineError(f"{model.path}: this engine runs .onnx files; tensors run with engine torch")
+    return model.read()
+
+
+def feed(inputs: Iterable[str], tile: Array, observation: Observation) -> dict[str, Array]:
+    """What a graph with these inputs is fed for one tile; observed arrays that it lacks are left out."""
+    known = {"dark": tile.transpose(2, 0, 1), **observation}
+    try:
+        return {name: np.ascontiguousarray(known[name][None]) for name in inputs}
+    except KeyError as error:
+        raise EngineError(
+            f"the network asks for {error.args[0]!r}; observed: {', '.join(observation) or 'nothing'}"
+        ) from None
 
 
 def check_result(result: Array, tile: Array) -> Array:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnxruntime
 
-from lowlight.engines import Device, OutOfMemory, check_result
+from lowlight.engines import Device, OutOfMemory, check_result, feed, graph_bytes
 from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
 from lowlight.weights import Weights
@@ -40,7 +39,6 @@ class OnnxEngine:
         alone: nothing else runs beside this engine. Its threads may then wait actively, which gains a few
             percent alone and halves the speed in company.
         """
-        graph = model if isinstance(model, bytes) else _graph(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
         options.intra_op_num_threads = threads or 0
@@ -48,31 +46,16 @@ class OnnxEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if alone else "0")
         # Patterns are kept for every tile size ever seen: memory that grows over a batch of mixed photos.
         options.enable_mem_pattern = False
-        self._session, self.device = _session(graph, options, device)
-        self._inputs = {value.name for value in self._session.get_inputs()}
+        self._session, self.device = _session(graph_bytes(model), options, device)
+        self._inputs = [value.name for value in self._session.get_inputs()]
 
     def run(self, tile: Array, observation: Observation) -> Array:
         """See ``engines.Engine.run``."""
-        feed = {"dark": np.ascontiguousarray(tile.transpose(2, 0, 1)[None])}
-        for name in self._inputs - {"dark"}:
-            if name not in observation:
-                raise EngineError(
-                    f"the network asks for {name!r}; observed: {', '.join(observation) or 'nothing'}"
-                )
-            feed[name] = np.ascontiguousarray(observation[name][None])
         try:
-            result = self._session.run(None, feed)[0]
+            result = self._session.run(None, feed(self._inputs, tile, observation))[0]
         except Exception as error:  # the runtime's exceptions have no common base below this
             raise _translate(error, tile) from None
         return check_result(result[0].transpose(1, 2, 0), tile)
-
-
-def _graph(weights: Weights) -> bytes:
-    if weights.kind != "onnx":
-        raise EngineError(
-            f"{weights.path}: engine onnx runs .onnx files; run these weights with engine torch"
-        )
-    return weights.read()
 
 
 def available_devices() -> list[str]:
