@@ -15,6 +15,7 @@ from pydantic import Field
 from lowlight import methods, statistics
 from lowlight.methods import Array, Observation, Samples
 from lowlight.methods.dimma.lightness import features, predict
+from lowlight.methods.dimma.retinex import observe_published
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 DESCRIPTOR = 3 * len(QUANTILES) + 4
@@ -85,6 +86,8 @@ class Dimma:
 
     def observe_counts(self, counts: NDArray[np.float64], source: float, lightness: float) -> Observation:
         """The observation of a photo known by its histograms (3, 256), its mean and the mean wanted."""
+        if self.config.body == "published":
+            return observe_published(counts, source, lightness)
         return {
             "source_lightness": np.array(max(source, DARKEST), np.float32),
             "lightness": np.array(lightness, np.float32),

@@ -1,0 +1,147 @@
+"""Dimma's training stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from lowlight import statistics, weights
+from lowlight.methods.dimma import Config, Dimma
+from lowlight.methods.dimma.network import Network
+from lowlight.nn import perceptual
+from lowlight.nn.structure import ssim, structure
+from lowlight.training import stage
+from lowlight.training.data import Batch, Mixture
+from lowlight.training.stage import Moment, Optimizer, Player, Schedule
+
+COARSE = 16
+"""Side of the squares whose means ``coarse`` compares, pixels."""
+GAINS = (0.5, 2.0)
+"""Bounds of the gain in ``gained``, so that a black prediction does not ask for an infinite one."""
+
+Fault = Literal["crop_observation", "whole_steps", "trained_lpips"]
+
+
+class Losses(stage.Settings):
+    """Weight of each loss term; a term of weight 0 is not computed. The release: 1 ``mse``, 0.1 ``lpips``."""
+
+    mse: float = Field(1.0, ge=0)
+    l1: float = Field(0.0, ge=0)
+    gained: float = Field(0.0, ge=0)
+    """L1 after the one gain that gives the prediction its reference's mean, as every result gets it."""
+    coarse: float = Field(0.0, ge=0)
+    """L1 of the means of squares of 16 pixels: tone and colour of large areas."""
+    ssim: float = Field(0.0, ge=0)
+    """1 - SSIM."""
+    lpips: float = Field(0.1, ge=0)
+    """LPIPS with the VGG trunk, which must be had (see ``lpips_trunk``)."""
+    structure: float = Field(0.0, ge=0)
+    """1 - SSIM over three scales, and L1 of gradients: what to use where LPIPS cannot be had."""
+
+
+class Paired(stage.Stage):
+    """Pairs of dark and light photos; the network is told the light one's mean.
+
+    Both bodies of the network train here. The observation is that of the whole photos, as users get it, also
+    for crops.
+    """
+
+    class Settings(stage.Settings):
+        losses: Losses = Losses()
+        lpips_trunk: Path | None = None
+        """File of the VGG trunk; default: searched for in the caches, then downloaded."""
+        optimizer: Optimizer = Optimizer(kind="adam", rate=1e-5, betas=(0.9, 0.99))
+        schedule: Schedule = Schedule()
+        faults: tuple[Fault, ...] = ()
+        """Of the release, to repeat: ``crop_observation`` equalises and measures the crop instead of the photo,
+        ``whole_steps`` truncates the difference in lightness to steps of 0.001 (``published`` body),
+        ``trained_lpips`` trains the five weight vectors of LPIPS, under dropout, with the network."""
+
+    settings: Settings
+
+    def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
+        self.settings = settings
+        self.method = Dimma(config, {})
+        self.networks: dict[str, nn.Module] = {"network": Network(config).to(device)}
+        self.perceptual: perceptual.Perceptual | None = None
+        if settings.losses.lpips:
+            cache = weights.cache_folder()
+            self.perceptual = perceptual.load(settings.lpips_trunk, cache=cache).to(device)
+            if "trained_lpips" in settings.faults:
+                self.networks["lpips"] = self.perceptual.linear.requires_grad_()
+
+    def players(self) -> dict[str, Player]:
+        parameters = [each for network in self.networks.values() for each in network.parameters()]
+        return {"network": Player(parameters, self.settings.optimizer, self.settings.schedule)}
+
+    def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        predicted = self.networks["network"](batch.dark, **self.observe(batch))
+        yield "network", self._terms(predicted.float(), batch.light, moment)
+
+    def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
+        return networks["network"]
+
+    def observe(self, batch: Batch) -> dict[str, Tensor]:
+        """The batch's observation, on the device of its pictures."""
+        dark, light = batch.dark_counts, batch.light_counts
+        if "crop_observation" in self.settings.faults:
+            dark, light = _count(batch.dark), _count(batch.light)
+        observations = [
+            self.method.observe_counts(
+                below,
+                float(statistics.histogram_means(below).mean()),
+                float(statistics.histogram_means(above).mean()),
+            )
+            for below, above in zip(dark, light, strict=True)
+        ]
+        if "whole_steps" in self.settings.faults:
+            for observation in observations:
+                observation["published"] = np.ones((), np.float32)
+        return {
+            name: torch.from_numpy(np.stack([each[name] for each in observations])).to(batch.dark.device)
+            for name in observations[0]
+        }
+
+    def _terms(self, predicted: Tensor, light: Tensor, moment: Moment) -> dict[str, Tensor]:
+        """Each chosen term, weighted: a mean over the batch."""
+
+        def lpips() -> Tensor:
+            assert self.perceptual is not None  # noqa: S101
+            dropout = moment.generator if "trained_lpips" in self.settings.faults else None
+            distance: Tensor = self.perceptual(predicted, light, dropout).mean()
+            return distance
+
+        terms: dict[str, Callable[[], Tensor]] = {
+            "mse": lambda: F.mse_loss(predicted, light),
+            "l1": lambda: F.l1_loss(predicted, light),
+            "gained": lambda: F.l1_loss(predicted * _gain(predicted, light), light),
+            "coarse": lambda: F.l1_loss(F.avg_pool2d(predicted, COARSE), F.avg_pool2d(light, COARSE)),
+            "ssim": lambda: 1 - ssim(predicted, light).mean(),
+            "lpips": lpips,
+            "structure": lambda: structure(predicted, light).mean(),
+        }
+        chosen = ((name, getattr(self.settings.losses, name)) for name in terms)
+        return {name: weight * terms[name]() for name, weight in chosen if weight}
+
+
+def _gain(predicted: Tensor, light: Tensor) -> Tensor:
+    """(batch, 1, 1, 1): what brings each prediction, clipped, to its reference's mean."""
+    means = predicted.clamp(0, 1).mean(dim=(1, 2, 3), keepdim=True)
+    return (light.mean(dim=(1, 2, 3), keepdim=True) / means.clamp(min=1e-3)).clamp(*GAINS)
+
+
+def _count(pictures: Tensor) -> NDArray[np.float64]:
+    """(batch, 3, 256) histograms of the crops themselves."""
+    samples = pictures.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    return np.stack([statistics.histograms(each) for each in samples])
+
+
+stages: dict[str, type[stage.Stage]] = {"paired": Paired}

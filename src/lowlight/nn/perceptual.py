@@ -1,0 +1,237 @@
+"""LPIPS with a VGG-16 trunk (Zhang et al. 2018): how different two pictures look, frozen, in float32.
+
+The five weight vectors ship with the ``lpips`` package; the trunk is torchvision's, a file of 553 MB that is
+searched for, or fetched once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import re
+import secrets
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from lowlight.errors import WeightsError
+
+EPSILON = 1e-10
+_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+"""Channels of the trunk's convolutions; each group ends where its features are compared."""
+
+
+@dataclass(frozen=True)
+class _File:
+    name: str
+    bytes: int
+    sha256: str
+    """The whole hash or its beginning."""
+    url: str = ""
+
+
+TRUNK = _File(
+    "vgg16-397923af.pth",
+    553_433_881,
+    "397923af",
+    "https://download.pytorch.org/models/vgg16-397923af.pth",
+)
+TRUNK_FEATURES = "vgg16-features.safetensors"
+"""Its 26 tensors ``features.*`` alone, float32 or float16, under a name of our own."""
+LINEAR = _File("vgg.pth", 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868")
+
+
+class Perceptual(nn.Module):
+    """``forward(a, b)``: (batch, 3, height, width) pictures in [0, 1] to (batch,) distances.
+
+    ``state``: tensors by the names of LPIPS (``net.slice1.0.weight``, ``lins.0.model.1.weight``), of
+    torchvision (``features.0.weight``) or of this module. Nothing of it is trained.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, state: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        width = 3
+        for index, group in enumerate(_WIDTHS):
+            if index:
+                layers.append(nn.MaxPool2d(2))
+            for channels in group:
+                layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
+                width = channels
+        self.features = nn.Sequential(*layers)
+        self.linear = nn.ParameterList(torch.empty(1, group[-1], 1, 1) for group in _WIDTHS)
+        self.register_buffer(
+            "shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False
+        )
+        self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1), persistent=False)
+        _load(self, state)
+        self.requires_grad_(False)
+
+    def layers(self, a: Tensor, b: Tensor, dropout: torch.Generator | None = None) -> Tensor:
+        """(5, batch): what each compared layer adds to the distance.
+
+        dropout: draws, from this generator, half of the features to leave out, as LPIPS' own training does.
+        """
+        with torch.autocast(a.device.type, enabled=False):
+            terms = []
+            for x, y, weight in zip(self._features(a), self._features(b), self.linear, strict=True):
+                square = (x - y) ** 2
+                if dropout is not None:
+                    square = square * (2 * torch.empty_like(square).bernoulli_(0.5, generator=dropout))
+                terms.append((square * weight).sum(dim=1).mean(dim=(1, 2)))
+            return torch.stack(terms)
+
+    def forward(self, a: Tensor, b: Tensor, dropout: torch.Generator | None = None) -> Tensor:
+        return self.layers(a, b, dropout).sum(dim=0)
+
+    def _features(self, picture: Tensor) -> list[Tensor]:
+        """The features after the last activation of each group, of unit length at each pixel."""
+        x = (2 * picture.float() - 1 - self.shift) / self.scale
+        found = []
+        for layer in self.features:
+            if isinstance(layer, nn.MaxPool2d):
+                found.append(x)
+            x = layer(x)
+        found.append(x)
+        # vector_norm: the gradient of a square root at 0 would be NaN where no feature is active
+        return [x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + EPSILON) for x in found]
+
+
+def _load(module: Perceptual, state: Mapping[str, Tensor]) -> None:
+    """Fill all tensors from differently named ones; raises WeightsError for a missing or wrong one."""
+    expected = module.state_dict()
+    given: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        if match := re.fullmatch(r"(?:net\.slice\d\.|features\.)(\d+\.(?:weight|bias))", key):
+            given[f"features.{match[1]}"] = tensor
+        elif match := re.fullmatch(r"(?:lins\.|lin|linear\.)(\d)(?:\.model\.1\.weight)?", key):
+            given[f"linear.{match[1]}"] = tensor
+    for key, tensor in expected.items():
+        if key not in given:
+            raise WeightsError(f"perceptual weights: expected a tensor {key}, found none")
+        if given[key].shape != tensor.shape:
+            raise WeightsError(
+                f"perceptual weights: {key}: expected shape {tuple(tensor.shape)}, got {tuple(given[key].shape)}"
+            )
+        if not given[key].isfinite().all():
+            raise WeightsError(f"perceptual weights: {key} holds values that are not finite")
+    module.load_state_dict({key: given[key].float() for key in expected})
+
+
+def load(trunk: Path | None = None, *, cache: Path) -> Perceptual:
+    """The published LPIPS; ``trunk`` and ``cache`` as in ``find_trunk``."""
+    state = _read(find_trunk(trunk, cache=cache))
+    return Perceptual({**state, **_read(find_linear())})
+
+
+def find_trunk(trunk: Path | None = None, *, cache: Path) -> Path:
+    """The file of the trunk, hash checked: ``trunk``, or from ``cache`` or torch's cache, or downloaded.
+
+    A file whose name ends in ``-`` and eight or more hexadecimal digits must have that SHA-256. Raises
+    WeightsError with name, size, hash and every folder tried when the file cannot be had.
+    """
+    if trunk is not None:
+        if not trunk.is_file():
+            raise WeightsError(f"{trunk}: no such file; expected {_describe(TRUNK)} or its features alone")
+        _check(trunk)
+        return trunk
+    folders = [cache, Path(torch.hub.get_dir()) / "checkpoints"]
+    for folder in folders:
+        for name in (TRUNK.name, TRUNK_FEATURES):
+            if (folder / name).is_file():
+                _check(folder / name)
+                return folder / name
+    try:
+        return _download(TRUNK, cache)
+    except OSError as error:
+        tried = ", ".join(str(folder) for folder in folders)
+        raise WeightsError(
+            f"{_describe(TRUNK)} is in none of: {tried}; fetching {TRUNK.url} failed ({error}); put the file, or "
+            f"its features.* alone as {TRUNK_FEATURES}, into one of these folders, or choose another loss"
+        ) from None
+
+
+def find_linear() -> Path:
+    """The file of the five weight vectors in the ``lpips`` package, hash checked, without importing it."""
+    spec = find_spec("lpips")
+    path = Path(spec.origin).parent / "weights" / "v0.1" / LINEAR.name if spec and spec.origin else None
+    if path is None or not path.is_file():
+        raise WeightsError(
+            f"the perceptual loss needs the weights {LINEAR.name} of the package lpips 0.1.4: install lowlight[train]"
+        )
+    _check(path, LINEAR.sha256)
+    return path
+
+
+def _describe(file: _File) -> str:
+    return f"{file.name} ({file.bytes / 1e6:.0f} MB, SHA-256 {file.sha256}...)"
+
+
+def _check(path: Path, expected: str = "") -> None:
+    """Raises WeightsError unless the file's SHA-256 begins as expected, or as its name says."""
+    if not expected:
+        match = re.search(r"-([0-9a-f]{8,64})$", path.stem)
+        if match is None:
+            return
+        expected = match[1]
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if not found.startswith(expected):
+        raise WeightsError(
+            f"{path}: expected SHA-256 {expected}..., got {found[:16]}...; delete the file and fetch it again"
+        )
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file; nothing of it is executed. Raises WeightsError for whatever is none."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        KeyError,
+        EOFError,
+        SafetensorError,
+        pickle.UnpicklingError,
+    ) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path}: expected a file of tensors ({reason})") from None
+    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
+        raise WeightsError(f"{path}: expected a dictionary of tensors")
+    return state
+
+
+def _download(file: _File, folder: Path) -> Path:
+    """Fetch a file, check size and hash, and only then give it its name. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{file.name}.{secrets.token_hex(4)}"
+    logging.getLogger(__name__).info("fetching %s to %s", _describe(file), folder)
+    digest, size = hashlib.sha256(), 0
+    try:
+        with urllib.request.urlopen(file.url, timeout=30) as source, partial.open("xb") as target:  # noqa: S310
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+                size += len(chunk)
+                target.write(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+        if size != file.bytes or not digest.hexdigest().startswith(file.sha256):
+            raise OSError(f"got {size} bytes with SHA-256 {digest.hexdigest()[:16]}...")
+        return partial.replace(folder / file.name)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""Losses on the structure of a picture: SSIM at several scales, and gradients."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+WINDOW = 11
+SIGMA = 1.5
+SMALLEST = WINDOW
+"""Side of the smallest picture that has an SSIM."""
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """(batch,) structural similarity of (batch, channel, height, width) pictures in [0, 1], in float32.
+
+    Gaussian window of 11 pixels, sigma 1.5, valid area, mean over channels (Wang et al. 2004).
+    """
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        rows, columns = (_window(side, a.device) for side in a.shape[2:])
+
+        def blur(x: Tensor) -> Tensor:
+            # Two products with a banded matrix: several times faster on a CPU than a depthwise convolution.
+            return rows @ x.contiguous() @ columns.T
+
+        mean_a, mean_b = blur(a), blur(b)
+        variances = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
+        covariance = blur(a * b) - mean_a * mean_b
+        light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+        likeness: Tensor = light * (2 * covariance + 0.03**2) / (variances + 0.03**2)
+        return likeness.mean(dim=(1, 2, 3))
+
+
+def multiscale_ssim(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
+    """(batch,) mean of ``ssim`` at full, half, quarter, ... size, as many as the pictures allow.
+
+    The mean instead of the product of Wang et al. 2003: it has no powers of negative numbers.
+    """
+    found = [ssim(a, b)]
+    while len(found) < scales and min(a.shape[2:]) >= 2 * SMALLEST:
+        a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
+        found.append(ssim(a, b))
+    return torch.stack(found).mean(dim=0)
+
+
+def gradient_distance(a: Tensor, b: Tensor) -> Tensor:
+    """(batch,) mean absolute difference of the pictures' horizontal and vertical gradients."""
+    difference = a - b
+    return difference.diff(dim=2).abs().mean(dim=(1, 2, 3)) + difference.diff(dim=3).abs().mean(dim=(1, 2, 3))
+
+
+def structure(a: Tensor, b: Tensor) -> Tensor:
+    """(batch,) distance in structure: what the multi-scale SSIM lacks to 1, and the gradients' distance."""
+    return 1 - multiscale_ssim(a, b) + gradient_distance(a, b)
+
+
+@lru_cache(maxsize=16)
+def _window(side: int, device: torch.device) -> Tensor:
+    """(side - 10, side): the Gaussian window at each valid place."""
+    if side < WINDOW:
+        raise ValueError(f"SSIM: expected sides of at least {WINDOW} pixels, got {side}")
+    offsets = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
+    weights /= weights.sum()
+    window = torch.zeros(side - WINDOW + 1, side)
+    for row in range(window.shape[0]):
+        window[row, row : row + WINDOW] = weights
+    return window.to(device)
