@@ -13,6 +13,10 @@ class WeightsError(LowlightError):
     """A weights file is missing, broken, or not what its header says."""
 
 
+class UseError(LowlightError):
+    """A command was asked for what cannot be done as asked: names that collide, a value that says nothing."""
+
+
 class ControlError(LowlightError):
     """A control is unknown or out of its range."""
 

@@ -1,0 +1,313 @@
+"""Many photos: what is done already, several at once in bounded memory, none lost for another's fault."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lowlight.errors import LowlightError, PhotoError
+from lowlight.plan import Job, reason, shown
+
+if TYPE_CHECKING:
+    from lowlight.enhancer import Enhancer, Report
+    from lowlight.methods import Controls
+    from lowlight.photo import Description, Format, Strip
+
+PARTS = ("weights", "controls", "output options", "photo")
+"""What a fingerprint covers, in the order of its parts."""
+
+# Photos that are read or written while every computing slot is taken: reading and writing overlap computing.
+_WAITING = 2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one photo."""
+
+    source: str
+    target: str | None
+    status: Literal["done", "skipped", "failed"]
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float = 0.0
+    """From reading to written."""
+    report: Report | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How photos are done."""
+
+    controls: Controls
+    quality: int = 95
+    strip: Strip | None = None
+    max_pixels: int = 250_000_000
+    overwrite: bool = False
+    memory: int | None = None
+    """Bytes for the photos in work, together; default: half of what is free."""
+    at_once: int = 1
+    """Photos computed at the same time."""
+
+
+# Fingerprints
+
+
+def fingerprint(enhancer: Enhancer, settings: Settings, kind: Format, content: str) -> str:
+    """What a result carries: short hashes of weights, controls as asked, output options, the photo's bytes.
+
+    kind: the result's format. content: SHA-256 of the photo's file. A result counts as done when all four are
+    those of this run: other weights or controls and a photo changed since are seen; a copy, another name or a
+    new date is no change.
+    """
+    covered = (
+        enhancer.fingerprint,
+        settings.controls.model_dump(mode="json"),
+        [kind, settings.quality, settings.strip],
+        content,
+    )
+    return "-".join(
+        hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16] for part in covered
+    )
+
+
+def _check_target(target: Path, mark: str, overwrite: bool) -> bool:
+    """True when the result is there already; raises PhotoError when something else is."""
+    from lowlight.photo import read_fingerprint
+
+    if not os.path.lexists(target):
+        return False
+    if target.exists() and not target.is_file():
+        raise PhotoError(f"{shown(target)} exists and is no file")
+    found = read_fingerprint(target) if target.is_file() else None
+    if found == mark:
+        return True
+    if overwrite:
+        return False
+    why = "was not made by lowlight"
+    if found is not None and found.count("-") == mark.count("-"):
+        parts = zip(PARTS, found.split("-"), mark.split("-"), strict=True)
+        why = f"was made with other {' and '.join(name for name, a, b in parts if a != b)}"
+    raise PhotoError(f"{shown(target)} exists and {why}; --overwrite replaces it")
+
+
+# Doing
+
+
+class _StopError(Exception):
+    """The batch was given up; the photo in work is dropped."""
+
+
+class _Budget:
+    """Memory that photos in work share. First come, first served, so that a large photo gets its turn."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self._free = total
+        self._turn = threading.Lock()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def take(self, wanted: int) -> Iterator[int]:
+        """Wait for that much, or for everything where it is more than there is; gives what was taken."""
+        taken = min(wanted, self.total)
+        with self._turn, self._changed:
+            self._changed.wait_for(lambda: self._free >= taken)
+            self._free -= taken
+        try:
+            yield taken
+        finally:
+            with self._changed:
+                self._free += taken
+                self._changed.notify_all()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(
+    jobs: Sequence[Job],
+    enhancer: Enhancer,
+    settings: Settings,
+    *,
+    stop: threading.Event | None = None,
+    advance: Callable[[float], None] = lambda share: None,
+) -> Generator[Outcome]:
+    """Do all jobs and give each outcome as it comes; one that fails never ends the rest.
+
+    Each worker reads, computes and writes one photo after the other. There are more workers than photos that
+    may compute at once, so reading and writing overlap computing, and a photo waits until the memory that it
+    needs is free.
+
+    stop: once set, photos in work are dropped, those that are being written are finished, the others are not
+    begun, and the iterator ends; closing it does the same. advance: called from any thread with the share of
+    a photo that was just done.
+    """
+    batch = _Batch(jobs, enhancer, settings, stop or threading.Event(), advance)
+    workers = [
+        threading.Thread(target=batch.work, daemon=True)
+        for _ in range(min(len(jobs), settings.at_once + _WAITING))
+    ]
+    for worker in workers:
+        worker.start()
+    try:
+        working = len(workers)
+        while working:
+            try:
+                outcome = batch.outcomes.get(timeout=1.0)  # without a timeout Windows would not see Ctrl-C
+            except queue.Empty:
+                continue
+            if outcome is None:
+                working -= 1
+            else:
+                yield outcome
+    except BaseException:  # closed, or interrupted while waiting
+        batch.stop.set()
+        raise
+    finally:
+        for worker in workers:
+            worker.join()
+
+
+class _Batch:
+    """What the workers share."""
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        enhancer: Enhancer,
+        settings: Settings,
+        stop: threading.Event,
+        advance: Callable[[float], None],
+    ) -> None:
+        from lowlight.enhancer import free_memory
+
+        self.stop = stop
+        self.outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
+        """None: a worker has ended."""
+        self._jobs = deque(jobs)
+        self._enhancer = enhancer
+        self._settings = settings
+        self._advance = advance
+        self._slots = threading.Semaphore(settings.at_once)
+        self._budget = _Budget(settings.memory or free_memory() // 2)
+
+    def work(self) -> None:
+        """Do photos until none is left: what a thread runs."""
+        try:
+            while not self.stop.is_set():
+                self.outcomes.put(self._do(self._jobs.popleft()))
+        except (IndexError, _StopError):
+            pass
+        finally:
+            self.outcomes.put(None)
+
+    def _do(self, job: Job) -> Outcome:
+        source, target = str(job.source or "-"), str(job.target or "-")
+        reported = 0.0
+
+        def progress(share: float) -> None:
+            nonlocal reported
+            if self.stop.is_set():
+                raise _StopError
+            self._advance(share - reported)
+            reported = share
+
+        try:
+            return self._enhance(job, Outcome(source, target, "done"), progress)
+        except _StopError:
+            raise
+        except LowlightError as error:
+            text = str(error)
+        except OSError as error:
+            text = reason(error)
+        except MemoryError:
+            text = "not enough memory"
+        except Exception as error:  # one photo's surprise must not end the batch
+            text = f"unexpected {type(error).__name__}: {error}"
+        finally:
+            self._advance(1.0 - reported)
+        return Outcome(source, target, "failed", text)
+
+    def _enhance(self, job: Job, outcome: Outcome, progress: Callable[[float], None]) -> Outcome:
+        from lowlight.photo import describe_photo, read_photo, write_photo
+
+        settings, target = self._settings, job.target
+        source: Path | bytes = sys.stdin.buffer.read() if job.source is None else job.source
+        if target is not None:
+            _check_writable(target.parent)
+        described = describe_photo(source, max_pixels=settings.max_pixels)
+        outcome = replace(outcome, width=described.width, height=described.height)
+        # Before the pixels are read: a photo that changes meanwhile is seen as another one next time.
+        kind = job.format or described.format
+        mark = fingerprint(self._enhancer, settings, kind, _content(source))
+        if target is not None and _check_target(target, mark, settings.overwrite):
+            return replace(outcome, status="skipped")
+        with self._budget.take(_needed(described)) as memory:
+            started = time.perf_counter()
+            photo = read_photo(source, max_pixels=settings.max_pixels)
+            seconds = time.perf_counter() - started
+            notes = photo.notes
+            with self._slots:
+                progress(0.0)
+                photo, report = self._enhancer.enhance_photo(
+                    photo, settings.controls, memory=memory - photo.samples.nbytes, progress=progress
+                )
+            progress(1.0)
+            started = time.perf_counter()
+            options: dict[str, Any] = {
+                "format": kind,
+                "quality": settings.quality,
+                "strip": settings.strip,
+                "fingerprint": mark,
+            }
+            if target is None:
+                stream = io.BytesIO()
+                write_photo(photo, stream, **options)
+                sys.stdout.buffer.write(stream.getbuffer())
+                sys.stdout.buffer.flush()
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_photo(photo, target, **options)
+            seconds += report.seconds + time.perf_counter() - started
+        return replace(outcome, report=report, notes=notes + report.notes, seconds=seconds)
+
+
+def _needed(described: Description) -> int:
+    """Bytes that a photo takes while it is enhanced: itself, the 16-bit result, the result, and a tile."""
+    from lowlight.enhancer import TILE_BYTES
+    from lowlight.tiles import PREFERRED
+
+    pixels = described.width * described.height
+    return pixels * 3 * (2 * described.bits // 8 + 2) + min(pixels, PREFERRED**2) * TILE_BYTES
+
+
+def _content(source: Path | bytes) -> str:
+    if isinstance(source, bytes):
+        return hashlib.sha256(source).hexdigest()
+    with source.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_writable(folder: Path) -> None:
+    """Fail before the work, not after it."""
+    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), Path())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise PhotoError(f"cannot write into the folder {shown(place)}: read-only or not permitted")

@@ -1,0 +1,93 @@
+"""The command ``lowlight``: one thin module a command, imported when that command runs.
+
+Results go to standard output, everything else to standard error. Exit status: 0 all done, 1 something
+failed, 2 wrong use, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+# A command NAME is the function NAME of the module ``lowlight.cli.NAME``. The help stands here, so that
+# `lowlight --help` imports none of them; it is the first line of the function's own.
+COMMANDS = {
+    "enhance": "Make dark photos light: files, folders, globs, or - for standard input.",
+    "methods": "List the methods and what can be turned in each.",
+    "models": "List the weights at hand: shipped, in ./models, and cached.",
+    "info": "Tell what a photo or a weights file is.",
+}
+
+# Plain help and errors: rich would take a tenth of a second to print them.
+_PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+}
+
+
+class _Commands(TyperGroup):
+    """The commands by name; only the one that runs is imported."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        single = typer.Typer(**_PLAIN)
+        single.command(cmd_name)(getattr(import_module(f"lowlight.cli.{cmd_name}"), cmd_name))
+        return typer.main.get_command(single)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, **_PLAIN)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from lowlight import __version__
+
+        print(f"lowlight {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _lowlight(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Dark photos in, good photos out."""
+
+
+def main() -> None:
+    """Run the command line; ends the process with its exit status."""
+    _hold_standard_streams()
+    from lowlight.errors import ControlError, LowlightError, RecipeError, UseError
+
+    try:
+        app(prog_name="lowlight")
+    except LowlightError as error:
+        from lowlight.plan import shown
+
+        print(shown(f"lowlight: {error}"), file=sys.stderr)
+        sys.exit(2 if isinstance(error, ControlError | RecipeError | UseError) else 1)
+
+
+def _hold_standard_streams() -> None:
+    """Open what the caller closed: else a photo could become descriptor 1 or 2, and messages land in it."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)

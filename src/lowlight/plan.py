@@ -1,0 +1,313 @@
+"""Which photo becomes which file: names, folders, patterns in, pairs out, and no two alike."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from lowlight.errors import LowlightError, UseError
+
+if TYPE_CHECKING:
+    from lowlight.photo import Format
+
+SUFFIXES: dict[str, Format] = {
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".jpe": "jpeg",
+    ".jfif": "jpeg",
+    ".png": "png",
+    ".tif": "tiff",
+    ".tiff": "tiff",
+    ".webp": "webp",
+    ".avif": "avif",
+    ".bmp": "bmp",
+    ".ppm": "ppm",
+    ".pgm": "ppm",
+    ".pnm": "ppm",
+}
+"""What counts as a photo in a folder, and the format that a result's name asks for. A format's first suffix
+is the one that ``--format`` gives."""
+
+OWN = ".enhanced"
+"""Results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
+
+Pair: TypeAlias = tuple[Path, Path]
+"""A photo and its result."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One photo to do. None as source is standard input, None as target standard output."""
+
+    source: Path | None
+    target: Path | None
+    format: Format | None
+    """None: that of the photo."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that will be done, known before the first pixel."""
+
+    jobs: list[Job]
+    failures: list[tuple[Path, str]]
+    """What was asked for and can't be had, with the reason."""
+    notes: list[str]
+
+
+def shown(name: str | Path) -> str:
+    """A name on one line of text: control characters and bytes that are not UTF-8 as escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without number and name."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
+
+def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | None = None) -> Plan:
+    """Decide which file becomes which.
+
+    inputs: files, folders (with all below them), patterns, or ``-`` alone. output: a file for one photo,
+    ``-``, or a folder that gets the same tree; None: beside each photo. wanted: the results' format, default
+    that of each photo. Inside a folder, hidden names and links to folders are not followed.
+
+    Raises UseError where two results would have one name (also but for case, as on many systems), a result
+    would overwrite an input, or OUT is not what the inputs need.
+    """
+    if "" in inputs or output == "":
+        raise UseError("a name is empty: expected a file or folder")
+    if "-" in inputs:
+        return _plan_stream(inputs, output, wanted)
+    found = _Found(os.path.realpath(output) if output not in (None, "-") else None)
+    for text in inputs:
+        found.add(text)
+    named = len(found.photos) + len(found.failures)
+    if output == "-":
+        if named != 1:
+            raise UseError(f"standard output takes one photo, and the inputs are {named}")
+        return Plan([Job(path, None, wanted) for path, _ in found.photos], found.failures, found.notes)
+    if output is None:
+        pairs = _without_results(_pairs(found, None, wanted), found.notes)
+    elif found.plain and named == 1 and _is_file(output):
+        _check_format(Path(output), wanted)
+        pairs = [(path, Path(output)) for path, _ in found.photos]
+    else:
+        _check_folder(Path(output))
+        pairs = _pairs(found, Path(output), wanted)
+    _check_collisions(pairs)
+    jobs = [Job(source, target, SUFFIXES[target.suffix.lower()]) for source, target in pairs]
+    return Plan(jobs, found.failures, found.notes)
+
+
+def _plan_stream(inputs: Sequence[str], output: str | None, wanted: Format | None) -> Plan:
+    if len(inputs) > 1:
+        raise UseError("standard input (-) must be the only input")
+    if output is None or output == "-":
+        return Plan([Job(None, None, wanted)], [], [])
+    if not _is_file(output):
+        raise UseError(f"{shown(output)}: a photo from standard input needs a file's name, say result.jpg")
+    _check_format(Path(output), wanted)
+    return Plan([Job(None, Path(output), SUFFIXES[Path(output).suffix.lower()])], [], [])
+
+
+@dataclass
+class _Found:
+    """Photos with their places under OUT, and what was no photo."""
+
+    output: str | None
+    """The folder of results, resolved: never walked into, so that results are not taken as photos."""
+    photos: list[tuple[Path, Path]] = field(default_factory=list)
+    failures: list[tuple[Path, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    plain: bool = True
+    """Nothing but files was named: no folder, no pattern."""
+
+    def add(self, text: str) -> None:
+        """Take a file's or folder's name, or a pattern where no file has that name."""
+        if os.path.lexists(text) or not any(mark in text for mark in "*?["):
+            self._add_path(Path(text))
+            return
+        self.plain = False
+        # Path.glob knows neither absolute patterns nor the shell's rule about hidden names.
+        names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+        if not names:
+            self.failures.append((Path(text), "no file has a name of this pattern"))
+        for name in names:
+            if _is_own(Path(name)):
+                self._leave_out(Path(name))
+            else:
+                self._add_path(Path(name))
+
+    def _add_path(self, path: Path) -> None:
+        try:
+            mode = path.stat().st_mode
+        except OSError as error:
+            self.failures.append((path, reason(error)))
+            return
+        if stat.S_ISDIR(mode):
+            self.plain = False
+            self._walk(path)
+        elif stat.S_ISREG(mode):
+            self.photos.append((path, Path(path.name)))
+        else:
+            self.failures.append((path, "is a pipe or device; give - and pipe the photo in"))
+
+    def _walk(self, top: Path) -> None:
+        before = len(self.photos) + len(self.failures)
+        errors: list[OSError] = []
+        for folder, folders, files in os.walk(top, onerror=errors.append):
+            here = Path(folder)
+            folders[:] = sorted(name for name in folders if self._enters(here / name))
+            for name in sorted(files):
+                path = here / name
+                if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                    continue
+                if _is_own(path):
+                    self._leave_out(path)
+                elif path.is_file():
+                    self.photos.append((path, path.relative_to(top)))
+                else:
+                    self.failures.append((path, "is a pipe, a device or a link that leads nowhere"))
+        self.failures += [(Path(os.fsdecode(error.filename)), reason(error)) for error in errors]
+        if len(self.photos) + len(self.failures) == before:
+            self.notes.append(f"{shown(top)}: no photos in this folder")
+
+    def _enters(self, folder: Path) -> bool:
+        if folder.name.startswith("."):
+            return False
+        if folder.is_symlink():
+            self.notes.append(f"{shown(folder)}: a link to a folder, not followed")
+            return False
+        return self.output is None or os.path.realpath(folder) != self.output
+
+    def _leave_out(self, path: Path) -> None:
+        self.notes.append(f"{shown(path)}: a result, left out; give its name to enhance it again")
+
+
+def _is_own(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.stem.endswith(OWN) and path.is_file()
+
+
+def _is_file(output: str) -> bool:
+    """Whether OUT names the result itself, by a photo's suffix, and not a folder for it."""
+    target = Path(output)
+    if target.is_dir() or output.endswith(("/", os.sep)) or not target.suffix:
+        return False
+    if target.suffix.lower() not in SUFFIXES:
+        raise UseError(
+            f"{shown(output)}: cannot write {shown(target.suffix)} files; expected one of "
+            f"{', '.join(SUFFIXES)}, or a folder (end it in /)"
+        )
+    return True
+
+
+def _check_format(target: Path, wanted: Format | None) -> None:
+    known = SUFFIXES[target.suffix.lower()]
+    if wanted not in (None, known):
+        raise UseError(f"{shown(target)}: the name says {known}, --format says {wanted}")
+
+
+def _check_folder(folder: Path) -> None:
+    for place in (folder, *folder.parents):
+        if os.path.lexists(place):
+            if not place.is_dir():
+                raise UseError(f"{shown(place)}: expected a folder for the results, found a file")
+            return
+
+
+def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pair]:
+    # Keys in place of a list: the same photo named twice is one job.
+    pairs: dict[Pair, Pair] = {}
+    for path, place in found.photos:
+        try:
+            suffix = _suffix(path, wanted)
+        except LowlightError as error:
+            found.failures.append((path, str(error)))
+            continue
+        if folder is None:
+            target = path.with_name(f"{path.stem}{OWN}{suffix}")
+        else:
+            target = folder / place.with_name(f"{place.stem}{suffix}")
+        pairs.setdefault((_resolved(path), _resolved(target)), (path, target))
+    return list(pairs.values())
+
+
+def _suffix(photo: Path, wanted: Format | None) -> str:
+    """A result keeps its photo's suffix where that fits the format."""
+    known = SUFFIXES.get(photo.suffix.lower())
+    if known is not None and wanted in (None, known):
+        return photo.suffix
+    if wanted is None:
+        from lowlight.photo import describe_photo
+
+        wanted = describe_photo(photo).format
+    return next(suffix for suffix, kind in SUFFIXES.items() if kind == wanted)
+
+
+def _resolved(path: Path) -> Path:
+    """The place of a name: links in its folders followed, not one under the name itself."""
+    return Path(os.path.realpath(path.parent), path.name)
+
+
+def _without_results(pairs: list[Pair], notes: list[str]) -> list[Pair]:
+    """`enhance *.jpg` a second time: the shell names the results of the first time too."""
+    results = {_resolved(target): source for source, target in pairs}
+    kept = []
+    for source, target in pairs:
+        photo = results.get(_resolved(source)) if _is_own(source) else None
+        if photo is None:
+            kept.append((source, target))
+        else:
+            notes.append(f"{shown(source)}: the result of {shown(photo)}, left out")
+    return kept
+
+
+def _check_collisions(pairs: Sequence[Pair]) -> None:
+    sources: dict[str | tuple[int, int], Path] = {}
+    for source, _ in pairs:
+        sources[_key(source)] = source
+        if identity := _identity(source):
+            sources[identity] = source
+    results: dict[str, Path] = {}
+    for source, target in pairs:
+        for same in (_key(target), _identity(target)):
+            if same in sources:
+                raise UseError(
+                    f"the result of {shown(source)} would overwrite the input {shown(sources[same])}; "
+                    f"give another OUT"
+                )
+        other = results.setdefault(_key(target), source)
+        if other is not source:
+            raise UseError(
+                f"{shown(other)} and {shown(source)} would both become {shown(target)}; "
+                f"enhance them into different folders"
+            )
+    for source, target in pairs:
+        for folder in target.parents:
+            if blocked := results.get(_key(folder)):
+                raise UseError(
+                    f"the result of {shown(blocked)} and the folder for that of {shown(source)} would both be "
+                    f"{shown(folder)}; enhance them into different folders"
+                )
+
+
+def _key(path: Path) -> str:
+    """Equal for names that some file systems take for one: they ignore case and how accents are written."""
+    return unicodedata.normalize("NFC", str(_resolved(path))).casefold()
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode: finds one file behind two names."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
