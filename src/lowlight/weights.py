@@ -18,6 +18,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -389,7 +390,7 @@ def save_safetensors(path: Path, header: Header, tensors: Mapping[str, NDArray[A
     parts: list[bytes] = []
     offset = 0
     little = {
-        name: np.ascontiguousarray(tensor, floats if tensor.dtype.kind == "f" else None)
+        name: np.asarray(tensor, floats if tensor.dtype.kind == "f" else None, order="C")
         for name, tensor in tensors.items()
     }
     # Large elements first, so that every tensor is aligned.
@@ -554,14 +555,16 @@ def sealed(build: Callable[[str], bytes]) -> bytes:
 
 def write_file(path: Path, data: bytes) -> None:
     """Write under a temporary name in the same folder, sync, rename: there is never half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be written: {error.strerror}") from None
+    finally:
+        with suppress(OSError):  # gone where all went well
+            temporary.unlink()
