@@ -1,13 +1,308 @@
-"""Training data: photographs in memory as uint8, and batches of crops cut from them."""
+"""Training data: photographs in memory as uint8, and batches of crops cut from them.
+
+Every source gives pairs of a dark and a light photo with their whole histograms, so that what a method
+observes of a photo is known for a crop too, and stays right when the photo's exposure is jittered.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
+
+from lowlight import statistics
+from lowlight.errors import RecipeError
+from lowlight.training.darken import Darkening, darken
+
+Pixels = NDArray[np.uint8]
+Counts = NDArray[np.float64]
+SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_LEVELS = np.arange(256)
+_IDENTITY = (_LEVELS / 255).astype(np.float32)
+
+
+# What a recipe says of data
+
+
+class _Spec(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+
+class Pairs(_Spec):
+    """Two folders; photos are paired by equal stem."""
+
+    kind: Literal["pairs"] = "pairs"
+    dark: Path
+    light: Path
+    names: Path | None = None
+    """Text file with one stem a line: only these are taken. Without it every photo needs its partner."""
+    exclude: tuple[str, ...] = ()
+    histograms: Path | None = None
+    """.npz with ``name`` (n,), ``low`` and ``high`` (n, 3, 256): counts over the whole photos, where the
+    files hold windows of them."""
+    weight: float = Field(1.0, gt=0)
+
+
+class Exposures(_Spec):
+    """A folder of scenes, each a folder of aligned exposures: a darker one with any lighter one is a pair."""
+
+    kind: Literal["exposures"] = "exposures"
+    folder: Path
+    exclude: tuple[str, ...] = ()
+    """Scenes."""
+    middle: float = Field(0.6, ge=0, le=1)
+    """Share of pairs whose light photo is the exposure with the mean nearest to 0.45."""
+    same: float = Field(0.04, ge=0, le=1)
+    """Share of pairs of one photo with itself: what is light enough stays as it is."""
+    weight: float = Field(1.0, gt=0)
+
+
+class Photos(_Spec):
+    """A folder of normal photos, each paired with dark twins of itself, or, without ``darken``, with itself."""
+
+    kind: Literal["photos"] = "photos"
+    folder: Path
+    exclude: tuple[str, ...] = ()
+    darken: Darkening | None = None
+    twins: int = Field(2, ge=1)
+    """Dark twins a photo."""
+    weight: float = Field(1.0, gt=0)
+
+
+Source = Annotated[Pairs | Exposures | Photos, Field(discriminator="kind")]
+
+
+class Jitter(_Spec):
+    """Random exposure and cast; the histograms go through the same tables as the pixels."""
+
+    share: float = Field(0.5, ge=0, le=1)
+    """Of the photos that are changed, dark and light apart."""
+    dark: tuple[float, float] = (-0.4, 0.4)
+    """Range of the logarithm of the dark photo's gain."""
+    light: tuple[float, float] = (-0.3, 0.15)
+    cast: float = Field(0.03, ge=0)
+    """Deviation of the logarithm of each channel's gain, in the dark photo."""
+
+
+class Data(_Spec):
+    """``data`` of a recipe."""
+
+    root: Path = Path()
+    """What the paths of all sources start from, the validation's too."""
+    sources: tuple[Source, ...] = Field(min_length=1)
+    jitter: Jitter | None = Jitter()
+    cache: Literal["host", "device"] = "host"
+    """Where the photos lie; ``device``: beside the network, so that batches never travel."""
+
+
+# Photos in memory
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A photo, or a window of one, with the histogram of the whole."""
+
+    name: str
+    pixels: Tensor
+    """(height, width, 3) uint8."""
+    counts: Counts
+    """(3, 256)."""
+
+
+Pair = tuple[Picture, Picture]
+"""Dark and light, of one size."""
+
+
+class Drawer(Protocol):
+    """A source in memory."""
+
+    def draw(self, rng: np.random.Generator) -> Pair: ...
+
+    def pictures(self) -> Iterable[Picture]: ...
+
+
+class PairDrawer:
+    """Any of a list of pairs."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.pairs = pairs
+
+    def draw(self, rng: np.random.Generator) -> Pair:
+        return self.pairs[int(rng.integers(len(self.pairs)))]
+
+    def pictures(self) -> Iterable[Picture]:
+        return (picture for pair in self.pairs for picture in pair)
+
+
+class ExposureDrawer:
+    """Any darker with any lighter exposure of a scene."""
+
+    def __init__(self, scenes: Sequence[Sequence[Picture]], middle: float, same: float) -> None:
+        """middle, same: see ``Exposures``."""
+        self.scenes = [sorted(scene, key=_mean) for scene in scenes]
+        self.middles = [int(np.argmin([abs(_mean(each) - 0.45) for each in scene])) for scene in self.scenes]
+        self.middle = middle
+        self.same = same
+
+    def draw(self, rng: np.random.Generator) -> Pair:
+        index = int(rng.integers(len(self.scenes)))
+        scene, middle = self.scenes[index], self.middles[index]
+        if middle and rng.random() < self.middle:
+            dark, light = int(rng.integers(middle)), middle
+        else:
+            dark, light = sorted(int(each) for each in rng.choice(len(scene), 2, replace=False))
+        return scene[dark], scene[dark if rng.random() < self.same else light]
+
+    def pictures(self) -> Iterable[Picture]:
+        return (picture for scene in self.scenes for picture in scene)
+
+
+def _mean(picture: Picture) -> float:
+    return float(statistics.histogram_means(picture.counts).mean())
+
+
+# Reading
+
+
+def read_pixels(path: Path) -> Pixels:
+    """An 8-bit RGB photo, upright. Raises RecipeError naming the file."""
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path}: expected a photo to train on: {error}") from None
+
+
+def _photos(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
+    """Photos of a folder by stem."""
+    found: dict[str, Path] = {}
+    try:
+        files = sorted(folder.iterdir())
+    except OSError as error:
+        raise RecipeError(f"{folder}: expected a folder of photos: {error.strerror}") from None
+    for path in files:
+        if path.suffix.lower() in SUFFIXES and path.stem not in exclude:
+            if path.stem in found:
+                raise RecipeError(
+                    f"{folder}: {found[path.stem].name} and {path.name} have one stem; keep one"
+                )
+            found[path.stem] = path
+    if not found:
+        raise RecipeError(f"{folder}: no photos; expected files ending in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
+    """(stem, dark, light) of all pairs, sorted by stem. Whatever has no partner is an error that names it."""
+    dark, light = (_photos(root / folder, spec.exclude) for folder in (spec.dark, spec.light))
+    if spec.names is None:
+        names = sorted(dark.keys() | light.keys())
+    else:
+        try:
+            listed = (root / spec.names).read_text().split()
+        except OSError as error:
+            raise RecipeError(f"{root / spec.names}: expected a list of names: {error.strerror}") from None
+        names = [name for name in listed if name not in spec.exclude]
+    for folder, photos in ((spec.dark, dark), (spec.light, light)):
+        if missing := [name for name in names if name not in photos]:
+            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+            raise RecipeError(f"{root / folder}: no photo for {', '.join(missing[:5])}{more}")
+    return [(name, dark[name], light[name]) for name in names]
+
+
+class _Reader:
+    """Reads the photos of sources below ``root`` into memory of ``place``."""
+
+    def __init__(self, root: Path, place: torch.device, rng: np.random.Generator) -> None:
+        self.root = root
+        self.place = place
+        self.rng = rng
+
+    def read(self, spec: Pairs | Exposures | Photos) -> Drawer:
+        if isinstance(spec, Pairs):
+            return self.pairs(spec)
+        if isinstance(spec, Exposures):
+            return self.exposures(spec)
+        return self.photos(spec)
+
+    def pairs(self, spec: Pairs) -> PairDrawer:
+        known = None if spec.histograms is None else _read_histograms(self.root / spec.histograms)
+        pairs = []
+        for name, dark, light in pair_files(spec, self.root):
+            if known is not None and name not in known:
+                raise RecipeError(f"{spec.histograms}: no histograms for {name}")
+            of_dark, of_light = (None, None) if known is None else known[name]
+            pair = self.picture(dark, of_dark), self.picture(light, of_light)
+            check_sizes(dark, pair[0].pixels.shape, light, pair[1].pixels.shape)
+            pairs.append(pair)
+        return PairDrawer(pairs)
+
+    def exposures(self, spec: Exposures) -> ExposureDrawer:
+        folder = self.root / spec.folder
+        try:
+            found = sorted(path for path in folder.iterdir() if path.is_dir())
+        except OSError as error:
+            raise RecipeError(f"{folder}: expected a folder of scenes: {error.strerror}") from None
+        scenes = []
+        for each in found:
+            if each.name in spec.exclude:
+                continue
+            scene = [self.picture(path) for path in _photos(each).values()]
+            if len(scene) < 2 or len({picture.pixels.shape for picture in scene}) > 1:
+                raise RecipeError(f"{each}: expected at least two exposures of one size")
+            scenes.append(scene)
+        if not scenes:
+            raise RecipeError(f"{folder}: no scenes; expected a folder a scene")
+        return ExposureDrawer(scenes, spec.middle, spec.same)
+
+    def photos(self, spec: Photos) -> PairDrawer:
+        pairs = []
+        for path in _photos(self.root / spec.folder, spec.exclude).values():
+            light = self.picture(path)
+            if spec.darken is None:
+                pairs.append((light, light))
+                continue
+            for _ in range(spec.twins):
+                twin = darken(light.pixels.cpu().numpy(), spec.darken, self.rng)
+                pairs.append((self.keep(f"{light.name} (darkened)", twin), light))
+        return PairDrawer(pairs)
+
+    def picture(self, path: Path, counts: Counts | None = None) -> Picture:
+        return self.keep(f"{path.parent.name}/{path.name}", read_pixels(path), counts)
+
+    def keep(self, name: str, pixels: Pixels, counts: Counts | None = None) -> Picture:
+        if counts is None:
+            counts = statistics.histograms(pixels)
+        return Picture(name, torch.from_numpy(pixels).to(self.place), counts)
+
+
+def check_sizes(dark: Path, of_dark: tuple[int, ...], light: Path, of_light: tuple[int, ...]) -> None:
+    """Raise RecipeError when the two photos of a pair differ in (height, width, ...)."""
+    if of_dark[:2] != of_light[:2]:
+        sizes = f"{of_dark[1]}x{of_dark[0]} and {of_light[1]}x{of_light[0]}"
+        raise RecipeError(f"{dark} and {light}: a pair has one size, these have {sizes}")
+
+
+def _read_histograms(path: Path) -> dict[str, tuple[Counts, Counts]]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            dark, light = file["low"].astype(np.float64), file["high"].astype(np.float64)
+            names = [Path(str(name)).stem for name in file["name"]]
+    except (OSError, ValueError, KeyError) as error:
+        raise RecipeError(f"{path}: expected an .npz of histograms (name, low, high): {error}") from None
+    return {name: (dark[i], light[i]) for i, name in enumerate(names)}
+
+
+# Batches
 
 
 @dataclass(frozen=True)
@@ -18,16 +313,97 @@ class Batch:
     """(count, 3, crop, crop) float32 in [0, 1], channels-last."""
     light: Tensor
     """The same windows of the light photos."""
-    dark_counts: NDArray[np.float64]
+    dark_counts: Counts
     """(count, 3, 256) histograms of the whole dark photos, after augmentation."""
-    light_counts: NDArray[np.float64]
+    light_counts: Counts
     names: list[str]
     """Where each pair comes from."""
 
 
 class Mixture:
-    """Several sources of pairs, drawn from by their weights."""
+    """Several sources of pairs, drawn from by their weights. All that is random comes from the caller."""
+
+    def __init__(self, sources: Sequence[tuple[Drawer, float]], jitter: Jitter | None = None) -> None:
+        """sources: with their weights, in any unit."""
+        self.sources = [source for source, _ in sources]
+        self.bounds = np.cumsum([weight for _, weight in sources])
+        self.bounds /= self.bounds[-1]
+        self.jitter = jitter
+
+    @classmethod
+    def read(cls, data: Data, rng: np.random.Generator, device: torch.device) -> Mixture:
+        """Read all photos of a recipe. rng: for what is made of photos once (dark twins)."""
+        reader = _Reader(data.root, device if data.cache == "device" else torch.device("cpu"), rng)
+        return cls([(reader.read(spec), spec.weight) for spec in data.sources], data.jitter)
+
+    def pictures(self) -> Iterable[Picture]:
+        """All photos, dark and light; a photo in several pairs comes several times."""
+        return (picture for source in self.sources for picture in source.pictures())
+
+    def smallest(self) -> Picture:
+        """The picture with the shortest side: the largest crop that fits all."""
+        return min(self.pictures(), key=lambda picture: min(picture.pixels.shape[:2]))
+
+    def digest(self) -> str:
+        """SHA-256 over names, pixels and histograms: equal data give equal digests."""
+        found = hashlib.sha256()
+        for picture in self.pictures():
+            found.update(picture.name.encode())
+            found.update(np.ascontiguousarray(picture.counts).tobytes())
+            found.update(picture.pixels.cpu().numpy().tobytes())
+        return found.hexdigest()
 
     def batch(self, rng: np.random.Generator, count: int, crop: int, device: torch.device) -> Batch:
-        """Cut a batch of random crops."""
-        raise NotImplementedError
+        """Cut random windows, flip, transpose and jitter them.
+
+        Pixels and histograms go through the same tables of 256 values; the tables also make the floats.
+        """
+        windows: tuple[list[Tensor], list[Tensor]] = ([], [])
+        names: list[str] = []
+        tables = np.empty((2, count, 3, 256), np.float32)
+        counts = np.empty((2, count, 3, 256))
+        for index in range(count):
+            pair = self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
+            height, width = pair[0].pixels.shape[:2]
+            top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
+            turn = int(rng.integers(8))
+            for side, picture in enumerate(pair):
+                window = picture.pixels[top : top + crop, left : left + crop]
+                if turn & 3:
+                    window = window.flip([axis for axis in (0, 1) if turn >> axis & 1])
+                windows[side].append(window.transpose(0, 1) if turn & 4 else window)
+                values = self._table(rng, is_dark=side == 0)
+                if values is None:
+                    tables[side, index], counts[side, index] = _IDENTITY, picture.counts
+                else:
+                    tables[side, index] = values / np.float32(255)
+                    for channel in range(3):
+                        counts[side, index, channel] = np.bincount(
+                            values[channel], weights=picture.counts[channel], minlength=256
+                        )
+            names.append(pair[0].name if pair[0] is pair[1] else f"{pair[0].name} -> {pair[1].name}")
+        floats = [
+            _look_up(torch.stack(crops).to(device), torch.from_numpy(table).to(device))
+            for crops, table in zip(windows, tables, strict=True)
+        ]
+        return Batch(floats[0], floats[1], counts[0], counts[1], names)
+
+    def _table(self, rng: np.random.Generator, *, is_dark: bool) -> NDArray[np.uint8] | None:
+        """(3, 256) new values of 8-bit values, or None for no change."""
+        jitter = self.jitter
+        if jitter is None or rng.random() >= jitter.share:
+            return None
+        gains = np.full(3, np.exp(rng.uniform(*(jitter.dark if is_dark else jitter.light))))
+        if is_dark:
+            gains *= np.exp(rng.normal(0, jitter.cast, 3))
+        # A random threshold of rounding, so that a change of exposure leaves no comb of its own.
+        values = _LEVELS * gains[:, None] + rng.random((3, 1))
+        table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+        return table
+
+
+def _look_up(windows: Tensor, tables: Tensor) -> Tensor:
+    """(n, h, w, 3) uint8 through (n, 3, 256) tables: (n, 3, h, w) float32, channels-last."""
+    rows = torch.arange(tables.shape[0] * 3, dtype=torch.int32, device=tables.device).view(-1, 1, 1, 3)
+    places = windows.to(torch.int32) + 256 * rows
+    return tables.reshape(-1).index_select(0, places.reshape(-1)).view(windows.shape).permute(0, 3, 1, 2)

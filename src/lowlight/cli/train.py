@@ -1,0 +1,52 @@
+"""`lowlight train`: one training stage, as its recipe says."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, YAML.", show_default=False)],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes: data.root=photos steps=100."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the run. Default: runs/ and the recipe's file name.")
+    ] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(min=0, help="Save and leave after this wall time.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    resume_from: Annotated[Path | None, typer.Option(help="Go on from this checkpoint.")] = None,
+) -> None:
+    """Train one stage of a method by a recipe. Needs lowlight[train]."""
+    from lowlight.errors import EngineError
+
+    try:
+        from lowlight.training.loop import fit
+        from lowlight.training.recipe import read_recipe
+    except ModuleNotFoundError as error:
+        raise EngineError(f"training needs {error.name}: pip install 'lowlight[train]'") from None
+    asked: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        print("stopping after this step; again to stop at once", file=sys.stderr, flush=True)
+
+    checked = read_recipe(recipe, overrides or [])
+    folder = out or Path("runs") / recipe.stem
+    checkpoint = resume_from or (folder / "checkpoint.safetensors" if resume else None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    outcome = fit(checked, folder, resume=checkpoint, max_minutes=max_minutes, stop=lambda: bool(asked))
+    print(folder / ("best.safetensors" if outcome.score is not None else "last.safetensors"))
+    if asked:
+        raise typer.Exit(130)

@@ -1,0 +1,454 @@
+"""The training loop of every stage of every method: one function, ``fit``.
+
+A run is a function of its recipe: all randomness comes from generators that the loop owns and saves, so that
+a run killed anywhere and resumed gives, on the CPU in float32, bit for bit the weights of the run that never
+stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import platform
+import subprocess
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from lowlight import methods, weights
+from lowlight.errors import EngineError, RecipeError
+from lowlight.training.checkpoint import (
+    Checkpoint,
+    TrainingError,
+    load_module,
+    load_optimizer,
+    module_tensors,
+    optimizer_tensors,
+    read_network,
+)
+from lowlight.training.data import Batch, Mixture
+from lowlight.training.journal import Journal
+from lowlight.training.recipe import Recipe, stage_settings
+from lowlight.training.stage import Moment, Optimizer, Player
+from lowlight.training.validate import Scores, Validator
+
+MAX_SKIPPED = 100
+"""Updates of one player skipped in a row after which a run stops all the same."""
+FREE = frozenset({"threads", "device", "log_every", "save_every", "tensorboard", "validation"})
+"""Keys of a recipe that may change when a run is resumed: none has a say in the weights (but ``threads`` and
+``device`` in their last digits)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call of ``fit`` ended."""
+
+    step: int
+    """Steps done in all."""
+    finished: bool
+    """All steps of the recipe are done; otherwise ``resume`` goes on."""
+    score: float | None
+    """Best weighted PSNR in validation."""
+
+
+def fit(
+    recipe: Recipe,
+    out: Path,
+    *,
+    resume: Path | None = None,
+    max_minutes: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Outcome:
+    """Train as the recipe says. In the folder ``out``:
+
+    ``recipe.yaml``, ``log.jsonl``, ``checkpoint.safetensors`` (to go on from), ``last.safetensors`` and
+    ``best.safetensors`` (averaged weights that ``lowlight.load`` opens), ``samples/STEP-SET.png``.
+
+    resume: a checkpoint of the same recipe to go on from. max_minutes: wall time after which the run is saved
+    and left. stop: asked after every step; saves and leaves too. Raises RecipeError for what is not usable,
+    TrainingError when a loss is not finite or the checkpoint belongs to another run.
+    """
+    started = time.monotonic()
+    out.mkdir(parents=True, exist_ok=True)
+    place = out / "checkpoint.safetensors"
+    if resume is None and place.exists():
+        raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
+    device = _device(recipe)
+    with _torch_state(recipe, device):
+        run = _Run(recipe, device)
+        if resume is not None:
+            run.restore(Checkpoint.read(resume), str(resume))
+        else:
+            run.start()
+        weights.write_file(
+            out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
+        )
+        journal = Journal(out, recipe.steps, run.step, tensorboard=recipe.tensorboard)
+        try:
+            return _loop(run, out, journal, started, max_minutes, stop)
+        finally:
+            journal.close()
+
+
+def _loop(
+    run: _Run,
+    out: Path,
+    journal: Journal,
+    started: float,
+    max_minutes: float | None,
+    stop: Callable[[], bool],
+) -> Outcome:
+    recipe, place = run.recipe, out / "checkpoint.safetensors"
+    pace = time.monotonic(), run.step
+    while run.step < recipe.steps:
+        run.advance()
+        journal.advance(run.step)
+        step, last = run.step, run.step == recipe.steps
+        if step % recipe.log_every == 0 or last:
+            now = time.monotonic()
+            entry = run.summary((step - pace[1]) / max(now - pace[0], 1e-9))
+            journal.write(entry, _in_words(entry))
+            pace = now, step
+        every = recipe.validation.every if recipe.validation is not None else recipe.steps
+        if step % every == 0 or last:
+            before = time.monotonic()
+            _validate(run, out, journal)
+            pace = pace[0] + time.monotonic() - before, pace[1]
+            run.save(place)
+        elif step % recipe.save_every == 0:
+            run.save(place)
+        late = max_minutes is not None and time.monotonic() - started >= 60 * max_minutes
+        if (late or stop()) and not last:
+            run.save(place)
+            run.write_weights(out / "last.safetensors", {})
+            why = f"{max_minutes:g} minutes are over" if late else "asked to stop"
+            journal.say(f"{why}: saved step {step} of {recipe.steps} in {place}")
+            return Outcome(step, False, run.best)
+    journal.say(f"done: {recipe.steps} steps, weights in {out}")
+    return Outcome(run.step, True, run.best)
+
+
+def _validate(run: _Run, out: Path, journal: Journal) -> None:
+    """Score the averaged weights; keep them as the last, and as the best if they are."""
+    if run.validator is None:
+        run.write_weights(out / "last.safetensors", {})
+        return
+    samples = out / "samples"
+    samples.mkdir(exist_ok=True)
+    scores, score = run.validator.run(run.method, run.enhancer_network(), samples / f"{run.step:07d}")
+    # Weights first: after a crash between the two files the checkpoint's best is scored again.
+    best = run.best is None or score > run.best
+    flat = _flat(scores)
+    run.write_weights(out / "last.safetensors", flat)
+    if best:
+        run.best = score
+        run.write_weights(out / "best.safetensors", flat)
+    words = "  ".join(
+        f"{name} {given} {found['psnr']:.2f} dB {found['ssim']:.4f}"
+        for name, modes in scores.items()
+        for given, found in modes.items()
+    )
+    entry = {"step": run.step, "validation": scores, "score": score, "best": best}
+    journal.write(entry, f"validation: {words}{'  (best)' if best else ''}")
+
+
+class _Run:
+    """The state of a run: all of it is in its checkpoint, or follows from the recipe."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        self.recipe = recipe
+        self.device = device
+        stage_class, config, settings = stage_settings(recipe, recipe.name)
+        making, drawing = np.random.SeedSequence(recipe.seed).spawn(2)
+        self.data = Mixture.read(recipe.data, np.random.default_rng(making), device)
+        largest = max(phase.crop for phase in recipe.batches)
+        smallest = self.data.smallest()
+        if min(smallest.pixels.shape[:2]) < largest:
+            height, width = smallest.pixels.shape[:2]
+            raise RecipeError(
+                f"batches: a crop of {largest} pixels does not fit into {smallest.name} ({width}x{height})"
+            )
+        self.validator = None
+        if recipe.validation is not None:
+            self.validator = Validator(recipe.validation, recipe.data.root)
+        torch.manual_seed(recipe.seed)
+        self.rng = np.random.default_rng(drawing)
+        self.generator = torch.Generator(device).manual_seed(recipe.seed)
+        self.stage = stage_class(config, settings, self.data, device)
+        for network in self.stage.networks.values():
+            network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        if unknown := recipe.start.keys() - self.stage.networks.keys():
+            raise RecipeError(
+                f"start: no network {min(unknown)!r}; the stage has: {', '.join(self.stage.networks)}"
+            )
+        self.config = config
+        self.method = methods.find(recipe.method)(config, self.stage.arrays())
+        self.players = self.stage.players()
+        self.optimizers = {name: _optimizer(player) for name, player in self.players.items()}
+        self.averages = self.stage.networks
+        if recipe.average is not None:
+            self.averages = {name: copy.deepcopy(each) for name, each in self.stage.networks.items()}
+            for network in self.averages.values():
+                network.eval().requires_grad_(False)
+        self.step = 0
+        self.best: float | None = None
+        self.seconds = 0.0
+        self.began = time.monotonic()
+        self.skipped = dict.fromkeys(self.players, 0)
+        self.recent: dict[str, list[float]] = defaultdict(list)
+
+    def start(self) -> None:
+        """Load what the recipe starts from."""
+        for name, path in self.recipe.start.items():
+            tensors = read_network(path, name)
+            for networks in (self.stage.networks, self.averages):
+                load_module(networks[name], tensors, str(path))
+
+    # One step
+
+    def advance(self) -> None:
+        """One step: a batch, and an update of every player that the stage yields."""
+        recipe = self.recipe
+        phase = recipe.phase(self.step)
+        moment = Moment(self.step, recipe.steps, phase.crop, phase.count, self.rng, self.generator)
+        batch = self.stage.batch(self.data, moment, self.device)
+        losses = self.stage.losses(batch, moment)
+        while True:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+                found = next(losses, None)
+            if found is None:
+                break
+            self._update(*found, batch)
+        self.step += 1
+        if recipe.average is not None:
+            # Shorter at the start, when the first weights are worth forgetting.
+            decay = min(recipe.average, (1 + self.step) / (10 + self.step))
+            for name, network in self.stage.networks.items():
+                update_average(self.averages[name], network, decay)
+
+    def _update(self, name: str, terms: dict[str, Tensor], batch: Batch) -> None:
+        player, optimizer = self.players[name], self.optimizers[name]
+        values = torch.stack([term.float() for term in terms.values()])
+        optimizer.zero_grad()
+        values.sum().backward(inputs=list(player.parameters))  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(player.parameters, self.recipe.clip or math.inf)
+        *numbers, length = torch.cat([values.detach(), norm.detach().reshape(1)]).tolist()
+        found = dict(zip(terms, numbers, strict=True), gradient=length)
+        bad = [key for key, value in found.items() if not math.isfinite(value)]
+        if bad:
+            self._refuse(name, bad[0], found[bad[0]], batch)
+            return
+        self.skipped[name] = 0
+        for group in optimizer.param_groups:
+            group["lr"] = player.optimizer.rate * player.schedule.factor(self.step, self.recipe.steps)
+        optimizer.step()
+        self.recent["loss"].append(sum(numbers))
+        for key, value in found.items():
+            self.recent[f"{name}.{key}"].append(value)
+
+    def _refuse(self, player: str, term: str, value: float, batch: Batch) -> None:
+        """A loss or gradient is not finite: skip this update, or stop."""
+        self.skipped[player] += 1
+        self.recent[f"{player}.skipped"].append(1.0)
+        often = self.skipped[player] > MAX_SKIPPED
+        if self.recipe.non_finite == "skip" and not often:
+            return
+        times = f", {self.skipped[player]} times in a row" if often else ""
+        raise TrainingError(
+            f"step {self.step + 1}: {player}.{term} is {value}{times}; photos: {', '.join(batch.names)}; "
+            "lower the rate, use float32, or set non_finite: skip"
+        )
+
+    def summary(self, pace: float) -> dict[str, Any]:
+        """Means since the last summary. pace: steps a second."""
+        rates = {
+            name: player.optimizer.rate * player.schedule.factor(self.step - 1, self.recipe.steps)
+            for name, player in self.players.items()
+        }
+        terms = {
+            name: float(np.sum(values) if name.endswith(".skipped") else np.mean(values))
+            for name, values in self.recent.items()
+        }
+        self.recent.clear()
+        entry = {"step": self.step, "loss": terms.pop("loss", None), "terms": terms, "rate": rates}
+        return {**entry, "pace": round(pace, 3), "seconds": round(self._seconds(), 1)}
+
+    # What is kept
+
+    def _seconds(self) -> float:
+        return self.seconds + time.monotonic() - self.began
+
+    def save(self, path: Path) -> None:
+        """Write a checkpoint."""
+        tensors = module_tensors("network", self.stage.networks)
+        if self.recipe.average is not None:
+            tensors |= module_tensors("average", self.averages)
+        for name, optimizer in self.optimizers.items():
+            tensors |= optimizer_tensors(f"optimizer.{name}", optimizer)
+        tensors["random.generator"] = self.generator.get_state()
+        tensors["random.torch"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random.cuda"] = torch.cuda.get_rng_state(self.device)
+        values = {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "step": self.step,
+            "best": self.best,
+            "seconds": self._seconds(),
+            "skipped": self.skipped,
+            "rng": self.rng.bit_generator.state,
+        }
+        Checkpoint(tensors, values).write(path)
+
+    def restore(self, checkpoint: Checkpoint, where: str) -> None:
+        """Go on from a checkpoint of this recipe."""
+        values = checkpoint.values
+        _check_same_recipe(values["recipe"], self.recipe, where)
+        for name, network in self.stage.networks.items():
+            load_module(network, checkpoint.part(f"network.{name}"), where)
+            if self.recipe.average is not None:
+                load_module(self.averages[name], checkpoint.part(f"average.{name}"), where)
+        for name, optimizer in self.optimizers.items():
+            load_optimizer(optimizer, checkpoint.part(f"optimizer.{name}"))
+        random = checkpoint.part("random")
+        torch.set_rng_state(random["torch"])
+        if self.device.type == "cuda" and "cuda" in random:
+            torch.cuda.set_rng_state(random["cuda"], self.device)
+            self.generator.set_state(random["generator"])
+        elif self.device.type == "cpu" and "cuda" not in random:
+            self.generator.set_state(random["generator"])
+        self.rng.bit_generator.state = values["rng"]
+        self.step, self.best, self.seconds = values["step"], values["best"], values["seconds"]
+        self.skipped = values["skipped"]
+
+    def enhancer_network(self) -> nn.Module:
+        """The averaged network that users would get."""
+        return self.stage.enhancer_network(self.averages)
+
+    def write_weights(self, path: Path, scores: dict[str, float]) -> None:
+        """Write the averaged network as weights that ``lowlight.load`` opens."""
+        recipe = self.recipe
+        run = {
+            "step": self.step,
+            "hours": round(self._seconds() / 3600, 3),
+            "commit": _commit(),
+            "data_sha256": self.data_digest(),
+            "machine": _machine(self.device),
+            "torch": torch.__version__,
+        }
+        header = weights.Header(
+            name=recipe.name,
+            method=recipe.method,
+            config=self.config.model_dump(mode="json"),
+            licence=recipe.licence,
+            data=list(recipe.sources),
+            recipe={**recipe.model_dump(mode="json"), "run": run},
+            scores=scores,
+            arrays=weights.encode_arrays(self.stage.arrays()),
+        )
+        state = self.enhancer_network().state_dict()
+        weights.save_safetensors(path, header, {key: value.cpu().numpy() for key, value in state.items()})
+
+    def data_digest(self) -> str:
+        """Hash of the training photos as they are used."""
+        if not hasattr(self, "_digest"):
+            self._digest = self.data.digest()
+        return self._digest
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
+    """average = decay * average + (1 - decay) * network; buffers are copied."""
+    with torch.no_grad():
+        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+        for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def _optimizer(player: Player) -> torch.optim.Optimizer:
+    chosen: Optimizer = player.optimizer
+    kind = torch.optim.AdamW if chosen.kind == "adamw" else torch.optim.Adam
+    return kind(
+        player.parameters,
+        lr=chosen.rate,
+        betas=chosen.betas,
+        eps=chosen.epsilon,
+        weight_decay=chosen.weight_decay,
+        fused=True,
+    )
+
+
+def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> None:
+    def walk(before: Any, now: Any, key: str) -> Iterator[str]:
+        if isinstance(before, dict) and isinstance(now, dict):
+            for name in sorted(before.keys() | now.keys()):
+                yield from walk(before.get(name), now.get(name), f"{key}.{name}" if key else name)
+        elif before != now:
+            yield f"{key} was {before!r} and is {now!r}"
+
+    wanted = recipe.model_dump(mode="json")
+    kept = [{key: value for key, value in each.items() if key not in FREE} for each in (saved, wanted)]
+    for each in kept:  # the photos may lie elsewhere or in other memory
+        each["data"] = {key: value for key, value in each["data"].items() if key not in ("root", "cache")}
+    for difference in walk(kept[0], kept[1], ""):
+        raise TrainingError(f"{where}: made by another recipe: {difference}")
+
+
+def _device(recipe: Recipe) -> torch.device:
+    if recipe.device == "cuda" and not torch.cuda.is_available():
+        raise EngineError("device cuda is not available to torch; set device: cpu or install torch with CUDA")
+    cuda = recipe.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
+
+
+@contextmanager
+def _torch_state(recipe: Recipe, device: torch.device) -> Iterator[None]:
+    """Threads, generators and cuDNN's search for the run; the caller's own afterwards."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    cuda = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        torch.set_num_threads(recipe.threads)
+        torch.backends.cudnn.benchmark = device.type == "cuda"
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            torch.backends.cudnn.benchmark = benchmark
+
+
+def _flat(scores: Scores) -> dict[str, float]:
+    return {
+        f"{name}.{given}.{metric}": round(value, 4)
+        for name, modes in scores.items()
+        for given, metrics in modes.items()
+        for metric, value in metrics.items()
+    }
+
+
+def _in_words(entry: dict[str, Any]) -> str:
+    loss = "nothing stepped" if entry["loss"] is None else f"loss {entry['loss']:.5f}"
+    terms = "  ".join(f"{name} {value:.4g}" for name, value in entry["terms"].items())
+    return f"{loss}  {terms}  {entry['pace']:.2f} steps/s"
+
+
+def _commit() -> str:
+    """The source's commit, or an empty text outside a checkout."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _machine(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"{platform.machine()}, {os.cpu_count()} cores"

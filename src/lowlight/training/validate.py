@@ -1,0 +1,96 @@
+"""Validation of a network in training, through the same Enhancer that users call."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from lowlight import statistics
+from lowlight.engines.torch import TorchEngine
+from lowlight.enhancer import Enhancer
+from lowlight.evaluation import metrics
+from lowlight.methods import Method
+from lowlight.photo import Photo
+from lowlight.training.data import Pixels, check_sizes, pair_files, read_pixels
+from lowlight.training.recipe import Validation, ValidationSet
+from lowlight.weights import write_file
+
+SAMPLE_WIDTH = 300
+"""Of each picture in a grid of samples, pixels."""
+
+Scores = dict[str, dict[str, dict[str, float]]]
+"""Set, how the lightness is given, metric: mean over the photos."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    name: str
+    dark: Pixels
+    light: Pixels
+
+
+class Validator:
+    """The held-out photos, and how to score a network on them."""
+
+    def __init__(self, recipe: Validation, root: Path) -> None:
+        self.recipe = recipe
+        self.pairs = {name: _read(chosen, root) for name, chosen in recipe.sets.items()}
+
+    def run(self, method: Method, network: nn.Module, grids: Path | None = None) -> tuple[Scores, float]:
+        """Scores of all sets, and the weighted sum of PSNRs that the best is chosen by.
+
+        grids: where a grid of samples a set is written, as ``GRIDS-SET.png``: dark, each result, reference.
+        """
+        enhancer = Enhancer(method, TorchEngine(network))
+        scores: Scores = {}
+        total = 0.0
+        for name, chosen in self.recipe.sets.items():
+            rows = []
+            found: dict[str, list[tuple[float, float]]] = {given: [] for given in chosen.score}
+            for index, pair in enumerate(self.pairs[name]):
+                results = [self._enhance(enhancer, pair, given) for given in chosen.score]
+                for given, result in zip(chosen.score, results, strict=True):
+                    found[given].append((metrics.psnr(result, pair.light), metrics.ssim(result, pair.light)))
+                if index < self.recipe.samples:
+                    rows.append([pair.dark, *results, pair.light])
+            means = {given: np.mean(values, axis=0) for given, values in found.items()}
+            scores[name] = {given: {"psnr": float(p), "ssim": float(s)} for given, (p, s) in means.items()}
+            total += sum(weight * scores[name][given]["psnr"] for given, weight in chosen.score.items())
+            if grids is not None and rows:
+                write_file(grids.with_name(f"{grids.name}-{name}.png"), _grid(rows))
+        return scores, total
+
+    def _enhance(self, enhancer: Enhancer, pair: _Pair, given: str) -> Pixels:
+        lightness = "auto" if given == "auto" else float(statistics.channel_means(pair.light).mean())
+        result, _ = enhancer.enhance_photo(Photo(pair.dark), enhancer.controls(lightness=lightness))
+        return np.asarray(result.samples, np.uint8)
+
+
+def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
+    files = pair_files(chosen.pairs, root)
+    if chosen.limit is not None and chosen.limit < len(files):
+        files = [files[index * len(files) // chosen.limit] for index in range(chosen.limit)]
+    pairs = []
+    for name, dark, light in files:
+        pair = _Pair(name, read_pixels(dark), read_pixels(light))
+        check_sizes(dark, pair.dark.shape, light, pair.light.shape)
+        pairs.append(pair)
+    return pairs
+
+
+def _grid(rows: list[list[Pixels]]) -> bytes:
+    """PNG of pictures in rows; those of a row have one size."""
+    reduced: list[NDArray[np.uint8]] = []
+    for row in rows:
+        height = max(1, round(row[0].shape[0] * SAMPLE_WIDTH / row[0].shape[1]))
+        small = [Image.fromarray(each).resize((SAMPLE_WIDTH, height), Image.Resampling.BOX) for each in row]
+        reduced.append(np.concatenate([np.asarray(each) for each in small], axis=1))
+    stream = io.BytesIO()
+    Image.fromarray(np.concatenate(reduced)).save(stream, "png")
+    return stream.getvalue()
