@@ -77,8 +77,8 @@ class TorchEngine:
 
     def run(self, tile: Array, observation: Observation) -> Array:
         """See ``engines.Engine.run``."""
-        dark = torch.from_numpy(tile)[None].permute(0, 3, 1, 2)  # channels-last already
-        seen = {name: torch.from_numpy(array)[None].to(self._place) for name, array in observation.items()}
+        dark = torch.tensor(tile)[None].permute(0, 3, 1, 2)  # channels-last already
+        seen = {name: torch.tensor(array)[None].to(self._place) for name, array in observation.items()}
         autocast = torch.autocast(self.device, torch.bfloat16, enabled=self._precision == "bf16")
         try:
             with torch.inference_mode(), autocast, _threads(self._threads), _evaluating(self._network):
