@@ -21,6 +21,7 @@ COMMANDS = {
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
     "info": "Tell what a photo or a weights file is.",
+    "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
 
 # Plain help and errors: rich would take a tenth of a second to print them.

@@ -11,10 +11,10 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="The recipe, YAML.", show_default=False)],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes: data.root=photos steps=100."),
+        typer.Argument(metavar="KEY=VALUE", help="Changes: data.root=photos steps=100."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of the run. Default: runs/ and the recipe's file name.")
@@ -25,7 +25,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's checkpoint.")] = False,
     resume_from: Annotated[Path | None, typer.Option(help="Go on from this checkpoint.")] = None,
 ) -> None:
-    """Train one stage of a method by a recipe. Needs lowlight[train]."""
+    """Train one stage of a method, as its recipe says. Needs lowlight[train]."""
     from lowlight.errors import EngineError
 
     try:

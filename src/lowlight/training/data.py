@@ -112,6 +112,7 @@ class Picture:
     """A photo, or a window of one, with the histogram of the whole."""
 
     name: str
+    """Its path below the data's root."""
     pixels: Tensor
     """(height, width, 3) uint8."""
     counts: Counts
@@ -129,18 +130,27 @@ class Drawer(Protocol):
 
     def pictures(self) -> Iterable[Picture]: ...
 
+    def exposures(self) -> Iterable[Pair]:
+        """Dark photos with the exposure that somebody chose for their scene; none where nobody did."""
+        ...
+
 
 class PairDrawer:
     """Any of a list of pairs."""
 
-    def __init__(self, pairs: Sequence[Pair]) -> None:
+    def __init__(self, pairs: Sequence[Pair], *, made: bool = False) -> None:
+        """made: the dark photos were made from the light ones."""
         self.pairs = pairs
+        self.made = made
 
     def draw(self, rng: np.random.Generator) -> Pair:
         return self.pairs[int(rng.integers(len(self.pairs)))]
 
     def pictures(self) -> Iterable[Picture]:
         return (picture for pair in self.pairs for picture in pair)
+
+    def exposures(self) -> Iterable[Pair]:
+        return () if self.made else self.pairs
 
 
 class ExposureDrawer:
@@ -165,6 +175,13 @@ class ExposureDrawer:
     def pictures(self) -> Iterable[Picture]:
         return (picture for scene in self.scenes for picture in scene)
 
+    def exposures(self) -> Iterable[Pair]:
+        return (
+            (dark, scene[middle])
+            for scene, middle in zip(self.scenes, self.middles, strict=True)
+            for dark in scene[:middle]
+        )
+
 
 def _mean(picture: Picture) -> float:
     return float(statistics.histogram_means(picture.counts).mean())
@@ -173,10 +190,17 @@ def _mean(picture: Picture) -> float:
 # Reading
 
 
+def picture_name(path: Path, root: Path) -> str:
+    """What a photo is called in logs: its path below the root where it lies there."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
 def read_pixels(path: Path) -> Pixels:
-    """An 8-bit RGB photo, upright. Raises RecipeError naming the file."""
+    """An 8-bit photo as RGB, upright, taken for sRGB. Raises RecipeError naming the file."""
     try:
         with Image.open(path) as image:
+            if image.mode.startswith(("I", "F")):
+                raise RecipeError(f"{path}: expected 8 bits a channel to train on, found mode {image.mode}")
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, ValueError) as error:
         raise RecipeError(f"{path}: expected a photo to train on: {error}") from None
@@ -274,10 +298,10 @@ class _Reader:
             for _ in range(spec.twins):
                 twin = darken(light.pixels.cpu().numpy(), spec.darken, self.rng)
                 pairs.append((self.keep(f"{light.name} (darkened)", twin), light))
-        return PairDrawer(pairs)
+        return PairDrawer(pairs, made=True)
 
     def picture(self, path: Path, counts: Counts | None = None) -> Picture:
-        return self.keep(f"{path.parent.name}/{path.name}", read_pixels(path), counts)
+        return self.keep(picture_name(path, self.root), read_pixels(path), counts)
 
     def keep(self, name: str, pixels: Pixels, counts: Counts | None = None) -> Picture:
         if counts is None:
@@ -339,6 +363,10 @@ class Mixture:
     def pictures(self) -> Iterable[Picture]:
         """All photos, dark and light; a photo in several pairs comes several times."""
         return (picture for source in self.sources for picture in source.pictures())
+
+    def exposures(self) -> Iterable[Pair]:
+        """Dark photos with the exposure that somebody chose for their scene."""
+        return (pair for source in self.sources for pair in source.exposures())
 
     def smallest(self) -> Picture:
         """The picture with the shortest side: the largest crop that fits all."""

@@ -181,6 +181,8 @@ class _Run:
         self.validator = None
         if recipe.validation is not None:
             self.validator = Validator(recipe.validation, recipe.data.root)
+            if both := self.validator.names() & {picture.name for picture in self.data.pictures()}:
+                raise RecipeError(f"validation: {min(both)} is trained on; it would validate nothing")
         torch.manual_seed(recipe.seed)
         self.rng = np.random.default_rng(drawing)
         self.generator = torch.Generator(device).manual_seed(recipe.seed)

@@ -54,7 +54,7 @@ class Validation(_Part):
 
 
 class Recipe(_Part):
-    """One training stage: method, data, budget. See ``docs/training.md``."""
+    """One training stage: method, data, budget."""
 
     name: str
     """Of the weights: what users will call the model."""
@@ -178,7 +178,7 @@ def _validate(model: type[_Model], values: Mapping[str, Any], where: str, prefix
     except ValidationError as error:
         first = error.errors()[0]
         place = [str(part) for part in first["loc"]]
-        key = ".".join(part for part in [prefix, *place] if part)
+        key = ".".join(part for part in [prefix, *_written(values, first["loc"])] if part)
         if first["type"] == "extra_forbidden":
             known = ", ".join(_known(model, place[:-1]))
             raise RecipeError(f"{where}: unknown key {key}; known here: {known}") from None
@@ -188,6 +188,20 @@ def _validate(model: type[_Model], values: Mapping[str, Any], where: str, prefix
             raise RecipeError(f"{where}: {first['ctx']['error']}") from None
         message = first["msg"][0].lower() + first["msg"][1:]
         raise RecipeError(f"{where}: {key} = {str(first['input'])[:80]!r}: {message}") from None
+
+
+def _written(values: Any, place: tuple[int | str, ...]) -> list[str]:
+    """A place as the user wrote it: pydantic adds the tags of unions, which are no keys."""
+    kept = []
+    for index, part in enumerate(place):
+        inside = (
+            part in values if isinstance(values, dict) else isinstance(values, list) and part != str(part)
+        )
+        if inside:
+            values = values[part]
+        if inside or index == len(place) - 1:
+            kept.append(str(part))
+    return kept
 
 
 def _known(annotation: Any, place: list[str]) -> list[str]:
@@ -206,11 +220,7 @@ def _known(annotation: Any, place: list[str]) -> list[str]:
         if not place:
             return list(annotation.model_fields)
         field = annotation.model_fields.get(place[0])
-        return [] if field is None else _known(_plain(field), place[1:])
+        return [] if field is None else _known(field.annotation, place[1:])
     if origin in (list, tuple, dict) and place:
         return _known(arguments[-1] if origin is dict else arguments[0], place[1:])
     return []
-
-
-def _plain(field: Any) -> Any:
-    return field.annotation

@@ -17,7 +17,7 @@ from lowlight.enhancer import Enhancer
 from lowlight.evaluation import metrics
 from lowlight.methods import Method
 from lowlight.photo import Photo
-from lowlight.training.data import Pixels, check_sizes, pair_files, read_pixels
+from lowlight.training.data import Pixels, check_sizes, pair_files, picture_name, read_pixels
 from lowlight.training.recipe import Validation, ValidationSet
 from lowlight.weights import write_file
 
@@ -30,7 +30,7 @@ Scores = dict[str, dict[str, dict[str, float]]]
 
 @dataclass(frozen=True)
 class _Pair:
-    name: str
+    names: tuple[str, str]
     dark: Pixels
     light: Pixels
 
@@ -41,6 +41,10 @@ class Validator:
     def __init__(self, recipe: Validation, root: Path) -> None:
         self.recipe = recipe
         self.pairs = {name: _read(chosen, root) for name, chosen in recipe.sets.items()}
+
+    def names(self) -> set[str]:
+        """Paths of all photos, below the root where they lie there, as ``data.Picture`` has them."""
+        return {name for pairs in self.pairs.values() for pair in pairs for name in pair.names}
 
     def run(self, method: Method, network: nn.Module, grids: Path | None = None) -> tuple[Scores, float]:
         """Scores of all sets, and the weighted sum of PSNRs that the best is chosen by.
@@ -77,8 +81,9 @@ def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
     if chosen.limit is not None and chosen.limit < len(files):
         files = [files[index * len(files) // chosen.limit] for index in range(chosen.limit)]
     pairs = []
-    for name, dark, light in files:
-        pair = _Pair(name, read_pixels(dark), read_pixels(light))
+    for _, dark, light in files:
+        names = picture_name(dark, root), picture_name(light, root)
+        pair = _Pair(names, read_pixels(dark), read_pixels(light))
         check_sizes(dark, pair.dark.shape, light, pair.light.shape)
         pairs.append(pair)
     return pairs
