@@ -104,6 +104,11 @@ class Stage(ABC):
     def __init__(self, config: Any, settings: Any, data: Mixture, device: torch.device) -> None:
         """config: the method's ``Config``; settings: this class's ``Settings``; data: to train on."""
 
+    @classmethod
+    def tiny_settings(cls) -> Any:
+        """Settings for tests: what needs no downloads."""
+        return cls.Settings()
+
     @abstractmethod
     def players(self) -> dict[str, Player]:
         """By name, in any order; called once."""
