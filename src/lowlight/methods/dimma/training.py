@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lowlight import statistics, weights
-from lowlight.methods.dimma import Config, Dimma
+from lowlight.methods import Array
+from lowlight.methods.dimma import Config, Dimma, lightness
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
 from lowlight.nn.structure import ssim, structure
@@ -22,6 +23,10 @@ from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
+FEWEST_EXPOSURES = 50
+"""Below this many pairs automatic lightness is a constant."""
+DEFAULT_LIGHTNESS = 0.455
+"""Mean lightness of the references of LOL's training part."""
 COARSE = 16
 """Side of the squares whose means ``coarse`` compares, pixels."""
 GAINS = (0.5, 2.0)
@@ -67,9 +72,15 @@ class Paired(stage.Stage):
 
     settings: Settings
 
+    @classmethod
+    def tiny_settings(cls) -> Settings:
+        """Without LPIPS, which needs its trunk."""
+        return cls.Settings(losses=Losses(lpips=0, structure=0.1))
+
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
         self.settings = settings
-        self.method = Dimma(config, {})
+        self.estimator = fit_estimator(data)
+        self.method = Dimma(config, self.estimator)
         self.networks: dict[str, nn.Module] = {"network": Network(config).to(device)}
         self.perceptual: perceptual.Perceptual | None = None
         if settings.losses.lpips:
@@ -77,6 +88,10 @@ class Paired(stage.Stage):
             self.perceptual = perceptual.load(settings.lpips_trunk, cache=cache).to(device)
             if "trained_lpips" in settings.faults:
                 self.networks["lpips"] = self.perceptual.linear.requires_grad_()
+
+    @classmethod
+    def tiny_settings(cls) -> Settings:
+        return cls.Settings(losses=Losses(lpips=0, structure=0.1))
 
     def players(self) -> dict[str, Player]:
         parameters = [each for network in self.networks.values() for each in network.parameters()]
@@ -88,6 +103,9 @@ class Paired(stage.Stage):
 
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
         return networks["network"]
+
+    def arrays(self) -> dict[str, Array]:
+        return self.estimator
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         """The batch's observation, on the device of its pictures."""
@@ -130,6 +148,15 @@ class Paired(stage.Stage):
         }
         chosen = ((name, getattr(self.settings.losses, name)) for name in terms)
         return {name: weight * terms[name]() for name, weight in chosen if weight}
+
+
+def fit_estimator(data: Mixture) -> dict[str, Array]:
+    """The estimator of automatic lightness, fitted to the photos whose exposure somebody chose."""
+    pairs = list(data.exposures())
+    if len(pairs) < FEWEST_EXPOSURES:
+        return lightness.constant(DEFAULT_LIGHTNESS)
+    means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
+    return lightness.fit([dark.counts for dark, _ in pairs], means)[0]
 
 
 def _gain(predicted: Tensor, light: Tensor) -> Tensor:
