@@ -105,5 +105,4 @@ def _solve(
 ) -> tuple[NDArray[np.float64], float]:
     offset = float(wanted.mean())
     kernel = _kernel(known, known, gamma) + ridge * np.eye(len(known))
-    weight: NDArray[np.float64] = np.linalg.solve(kernel, wanted - offset)
-    return weight, offset
+    return np.asarray(np.linalg.solve(kernel, wanted - offset), np.float64), offset

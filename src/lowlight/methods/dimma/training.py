@@ -89,10 +89,6 @@ class Paired(stage.Stage):
             if "trained_lpips" in settings.faults:
                 self.networks["lpips"] = self.perceptual.linear.requires_grad_()
 
-    @classmethod
-    def tiny_settings(cls) -> Settings:
-        return cls.Settings(losses=Losses(lpips=0, structure=0.1))
-
     def players(self) -> dict[str, Player]:
         parameters = [each for network in self.networks.values() for each in network.parameters()]
         return {"network": Player(parameters, self.settings.optimizer, self.settings.schedule)}
