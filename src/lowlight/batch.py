@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,8 @@ from lowlight.plan import Job, reason, shown
 
 if TYPE_CHECKING:
     from lowlight.enhancer import Enhancer, Report
-    from lowlight.methods import Controls
-    from lowlight.photo import Description, Format, Strip
+    from lowlight.methods import Controls, Method
+    from lowlight.photo import Format, Strip
 
 PARTS = ("weights", "controls", "output options", "photo")
 """What a fingerprint covers, in the order of its parts."""
@@ -244,7 +244,8 @@ class _Batch:
             text = f"unexpected {type(error).__name__}: {error}"
         finally:
             self._advance(1.0 - reported)
-        return Outcome(source, target, "failed", text)
+        # Errors of a photo begin with its name, as every line about it does.
+        return Outcome(source, target, "failed", text.removeprefix(f"{shown(source)}: "))
 
     def _enhance(self, job: Job, outcome: Outcome, progress: Callable[[float], None]) -> Outcome:
         from lowlight.photo import describe_photo, read_photo, write_photo
@@ -254,17 +255,16 @@ class _Batch:
         if target is not None:
             _check_writable(target.parent)
         described = describe_photo(source, max_pixels=settings.max_pixels)
-        outcome = replace(outcome, width=described.width, height=described.height)
+        outcome = replace(outcome, width=described["width"], height=described["height"])
         # Before the pixels are read: a photo that changes meanwhile is seen as another one next time.
-        kind = job.format or described.format
+        kind: Format = job.format or described["format"].lower()
         mark = fingerprint(self._enhancer, settings, kind, _content(source))
         if target is not None and _check_target(target, mark, settings.overwrite):
             return replace(outcome, status="skipped")
-        with self._budget.take(_needed(described)) as memory:
+        with self._budget.take(_needed(described, self._enhancer.method)) as memory:
             started = time.perf_counter()
             photo = read_photo(source, max_pixels=settings.max_pixels)
             seconds = time.perf_counter() - started
-            notes = photo.notes
             with self._slots:
                 progress(0.0)
                 photo, report = self._enhancer.enhance_photo(
@@ -280,23 +280,27 @@ class _Batch:
             }
             if target is None:
                 stream = io.BytesIO()
-                write_photo(photo, stream, **options)
+                dropped = write_photo(photo, stream, **options)
                 sys.stdout.buffer.write(stream.getbuffer())
                 sys.stdout.buffer.flush()
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                write_photo(photo, target, **options)
+                dropped = write_photo(photo, target, **options)
             seconds += report.seconds + time.perf_counter() - started
-        return replace(outcome, report=report, notes=notes + report.notes, seconds=seconds)
+        return replace(outcome, report=report, notes=photo.notes + report.notes + dropped, seconds=seconds)
 
 
-def _needed(described: Description) -> int:
-    """Bytes that a photo takes while it is enhanced: itself, the 16-bit result, the result, and a tile."""
+def _needed(described: Mapping[str, Any], method: Method) -> int:
+    """Bytes that a photo takes while it is enhanced: itself, its result in 16 bits and in its depth, a tile."""
     from lowlight.enhancer import TILE_BYTES
     from lowlight.tiles import PREFERRED
 
-    pixels = described.width * described.height
-    return pixels * 3 * (2 * described.bits // 8 + 2) + min(pixels, PREFERRED**2) * TILE_BYTES
+    width, height = described["width"], described["height"]
+    sample = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
+    tile = (width + method.multiple) * (height + method.multiple)
+    if method.halo is not None:
+        tile = min(tile, (PREFERRED + 2 * method.halo + method.multiple) ** 2)
+    return width * height * 3 * (2 * sample + 2) + tile * TILE_BYTES
 
 
 def _content(source: Path | bytes) -> str:

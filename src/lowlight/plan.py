@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from lowlight.errors import LowlightError, UseError
+from lowlight.containers import sniff
+from lowlight.errors import PhotoError, UseError
 
 if TYPE_CHECKING:
-    from lowlight.photo import Format
+    from lowlight.containers import Format
 
 SUFFIXES: dict[str, Format] = {
     ".jpg": "jpeg",
@@ -229,7 +230,7 @@ def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pa
     for path, place in found.photos:
         try:
             suffix = _suffix(path, wanted)
-        except LowlightError as error:
+        except PhotoError as error:
             found.failures.append((path, str(error)))
             continue
         if folder is None:
@@ -246,9 +247,8 @@ def _suffix(photo: Path, wanted: Format | None) -> str:
     if known is not None and wanted in (None, known):
         return photo.suffix
     if wanted is None:
-        from lowlight.photo import describe_photo
-
-        wanted = describe_photo(photo).format
+        with photo.open("rb") as file:
+            wanted = sniff(file.read(512))
     return next(suffix for suffix, kind in SUFFIXES.items() if kind == wanted)
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "enhance": "Make dark photos light: files, folders, globs, or - for standard input.",
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
+    "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
     "info": "Tell what a photo or a weights file is.",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
@@ -87,8 +88,6 @@ def main() -> None:
 
 def _hold_standard_streams() -> None:
     """Open what the caller closed: else a photo could become descriptor 1 or 2, and messages land in it."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115

@@ -1,0 +1,397 @@
+"""The command line, in this process: what it says where, and with which status it ends."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight import cli, engines, enhancer
+from lowlight import photo as photos
+from lowlight.cli import enhance as enhance_command
+from lowlight.methods import Controls
+
+load = lru_cache(enhancer.load)
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def lowlight(monkeypatch, capfd):
+    """Run the command; gives status, standard output, standard error. The network is loaded once."""
+    monkeypatch.setattr(enhancer, "load", lambda model, **options: load(model, **{**options, "threads": 1}))
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lowlight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capfd.readouterr()
+        return end.value.code, out, err
+
+    return call
+
+
+def make(*names, size=(24, 16)):
+    for index, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(index).integers(0, 60, (*size[::-1], 3), np.uint8)
+        Image.fromarray(values).save(name)
+
+
+def hashes(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+# Help and wrong use
+
+
+def test_help_names_every_command_and_each_says_the_same_of_itself(lowlight):
+    status, out, err = lowlight("--help")
+    assert (status, err) == (0, "")
+    for name, line in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} ", out, re.MULTILINE)
+        status, own, err = lowlight(name, "--help")
+        assert (status, err) == (0, "")
+        assert line in " ".join(own.split())
+
+
+def test_no_command_is_wrong_use(lowlight):
+    status, out, err = lowlight()
+    assert (status, out) == (2, "")
+    assert "Usage: lowlight" in err
+
+
+def test_version(lowlight):
+    import lowlight as package
+
+    assert lowlight("--version") == (0, f"lowlight {package.__version__}\n", "")
+
+
+def test_choices_are_those_of_the_package():
+    assert enhance_command.Device == engines.Device
+    assert enhance_command.Engine == engines.EngineName
+    assert enhance_command.Format == photos.Format
+    assert enhance_command.Strip == photos.Strip
+    assert get_args(photos.Format)
+
+
+@pytest.mark.parametrize(
+    "value", ["auto", "0", "1", "0.5", "1e-3", "-0.1", "1.1", "nan", "inf", "bright", ""]
+)
+@pytest.mark.parametrize("name", ["lightness", "strength"])
+def test_common_controls_are_checked_as_the_methods_do(name, value):
+    import typer
+    from pydantic import ValidationError
+
+    try:
+        Controls.model_validate({name: value})
+        fits = True
+    except ValidationError:
+        fits = False
+    given = {"lightness": None, "strength": None, name: value}
+    if fits:
+        assert enhance_command._parse_controls(**given, control=[]) == {name: value}
+    else:
+        with pytest.raises(typer.BadParameter, match="0 to 1"):
+            enhance_command._parse_controls(**given, control=[])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "Missing argument"),
+        (["a.png", "--lightness", "2"], "'2': expected auto or 0 to 1"),
+        (["a.png", "--strength", "much"], "'much': expected 0 to 1"),
+        (["a.png", "--control", "strength=3"], "strength = '3': expected 0 to 1"),
+        (["a.png", "--control", "sharpness=3"], "no control 'sharpness'; it has: lightness, strength"),
+        (["a.png", "--control", "strength"], "'strength': expected NAME=VALUE"),
+        (["a.png", "--control", "=1"], "'=1': expected NAME=VALUE"),
+        (["a.png", "--control", "strength=1", "--strength", "1"], "strength is given twice"),
+        (["a.png", "--memory", "2XB"], "'2XB': expected a size"),
+        (["a.png", "--memory", "-1GB"], "'-1GB': expected a size"),
+        (["a.png", "--memory", "0"], "'0': expected a size"),
+        (["a.png", "--quality", "101"], "--quality"),
+        (["a.png", "--jobs", "0"], "--jobs"),
+        (["a.png", "--max-pixels", "0"], "--max-pixels"),
+        (["a.png", "--format", "gif"], "--format"),
+        (["a.png", "--device", "abacus"], "--device"),
+        (["a.png", "--engine", "abacus"], "--engine"),
+        (["a.png", "--strip", "some"], "--strip"),
+        (["a.png", "--model", "nobody"], "nobody"),
+        (["a.png", "--device", "directml"], "directml"),
+        (["a.png", "-o", "-", "--json"], "not both"),
+        (["a.png", "-o", "."], "would overwrite the input"),
+        (["a.png", "b.png", "-o", "a.png"], "found a file"),
+        (["a.png", "--lightnes", "1"], "No such option"),
+        (["-a.png"], "No such option"),
+    ],
+)
+def test_wrong_use_is_told_before_the_first_pixel(lowlight, arguments, said):
+    make("a.png", "b.png")
+    before = hashes(".")
+    status, out, err = lowlight("enhance", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+    assert "Traceback" not in err
+    assert hashes(".") == before
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("2GB", 2 * 10**9),
+        ("2G", 2 * 10**9),
+        ("1.5 GiB", 3 * 2**29),
+        ("500mb", 5 * 10**8),
+        ("64KiB", 2**16),
+        ("123456", 123456),
+    ],
+)
+def test_sizes(text, size):
+    assert enhance_command._parse_size(text) == size
+
+
+# Photos
+
+
+def test_a_photo_becomes_a_light_one_beside_it(lowlight):
+    make("dark.png")
+    status, out, err = lowlight("enhance", "dark.png")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(
+        r"dark\.png: dark\.enhanced\.png \(lightness 0\.\d\d to 0\.\d\d, \d+\.\d\d s\)\n", out
+    )
+    assert (
+        np.asarray(Image.open("dark.enhanced.png")).mean() > 1.5 * np.asarray(Image.open("dark.png")).mean()
+    )
+    assert lowlight("enhance", "dark.png") == (0, "dark.png: dark.enhanced.png (done already)\n", "")
+
+
+def test_options_reach_the_result(lowlight):
+    make("dark.png")
+    status, out, err = lowlight(
+        "enhance",
+        "dark.png",
+        "-o",
+        "out.jpg",
+        "--lightness",
+        "0.6",
+        "--control",
+        "strength=0.5",
+        "--quality",
+        "30",
+        "--json",
+        "--memory",
+        "1GB",
+        "--jobs",
+        "1",
+        "--device",
+        "cpu",
+    )
+    assert (status, err) == (0, "")
+    record = json.loads(out)
+    assert record["controls"] == {"lightness": 0.6, "strength": 0.5}
+    assert (record["input"], record["output"], record["status"]) == ("dark.png", "out.jpg", "done")
+    assert (record["width"], record["height"]) == (24, 16)
+    assert 0 < record["seconds"] < 60
+    mean = np.asarray(Image.open("out.jpg"), np.float32).mean() / 255
+    assert record["lightness_after"] == pytest.approx(mean, abs=0.02)
+    middle = (record["lightness_before"] + 0.6) / 2
+    assert record["lightness_after"] == pytest.approx(middle, abs=0.02)
+
+
+def test_strength_zero_gives_the_input_back(lowlight):
+    make("dark.png")
+    assert lowlight("enhance", "dark.png", "--strength", "0")[0] == 0
+    assert np.array_equal(np.asarray(Image.open("dark.png")), np.asarray(Image.open("dark.enhanced.png")))
+
+
+def test_a_batch_tells_the_truth(lowlight):
+    make("in/a.png", "in/b.png", "in/deep/c.png", "in/deep/d.png")
+    Path("in/b.png").write_bytes(Path("in/b.png").read_bytes()[:60])
+    Path("in/notes.txt").write_text("no photo")
+    before = hashes("in")
+    status, out, err = lowlight("enhance", "in", "missing.jpg", "-o", "out", "--strength", "0")
+    assert status == 1
+    assert sorted(line.partition(":")[0] for line in out.splitlines()) == [
+        "in/a.png",
+        "in/deep/c.png",
+        "in/deep/d.png",
+    ]
+    first, *failures = err.splitlines()
+    assert first == "2 of 5 photos failed:"
+    assert failures[0] == "missing.jpg: no such file or directory"
+    assert failures[1].startswith("in/b.png: ")
+    assert len(failures) == 2
+    assert set(hashes("out")) == {Path("out/a.png"), Path("out/deep/c.png"), Path("out/deep/d.png")}
+    assert hashes("in") == before
+
+    status, out, err = lowlight("enhance", "in", "-o", "out", "--strength", "0", "--json")
+    assert status == 1
+    records = {record["input"]: record for record in map(json.loads, out.splitlines())}
+    assert {name: record["status"] for name, record in records.items()} == {
+        "in/a.png": "skipped",
+        "in/b.png": "failed",
+        "in/deep/c.png": "skipped",
+        "in/deep/d.png": "skipped",
+    }
+    assert records["in/b.png"]["error"]
+
+    status, out, err = lowlight("enhance", "in/a.png", "-o", "out", "--strength", "0", "--quality", "80")
+    assert (status, out) == (1, "")
+    assert err == (
+        "in/a.png: out/a.png exists and was made with other output options; --overwrite replaces it\n"
+    )
+
+
+def test_odd_names(lowlight):
+    long = "x" * 251 + ".png"
+    odd = os.fsdecode(b"\xff.png")
+    make("in/new\nline.png", "in/-dash.png", f"in/{long}", "in/#.png", f"in/{odd}", "in/[page=1].png")
+    status, out, err = lowlight("enhance", "in", "-o", "out", "--strength", "0")
+    assert (status, err) == (0, "")
+    assert sorted(os.listdir("out")) == sorted(os.listdir("in"))  # noqa: PTH208
+    assert len(out.splitlines()) == 6
+    assert r"in/new\nline.png: out/new\nline.png" in out
+    assert r"in/\xff.png: out/\xff.png" in out
+    status, out, err = lowlight("enhance", f"in/{odd}", "-o", "out", "--strength", "0", "--json")
+    assert os.fsencode(json.loads(out)["input"]) == b"in/\xff.png"
+    os.chdir("in")
+    assert lowlight("enhance", "--strength", "0", "--", "-dash.png")[0] == 0
+    assert lowlight("enhance", "--strength", "0", "./-dash.png")[0] == 0
+    status, out, err = lowlight("enhance", "--strength", "0", long)
+    assert (status, out) == (1, "")
+    assert "name too long" in err
+
+
+def test_suffixes_that_say_nothing(lowlight):
+    make("in/a.png")
+    shutil.copyfile("in/a.png", "IMG_1")
+    shutil.copyfile("in/a.png", "photo.gif")
+    Path("text.gif").write_text("no photo")
+    status, _, err = lowlight("enhance", "IMG_1", "photo.gif", "text.gif", "--strength", "0")
+    assert status == 1
+    assert Path("IMG_1.enhanced.png").is_file()
+    assert Path("photo.enhanced.png").is_file()
+    assert "text.gif: " in err
+
+
+# Full and read-only places
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 kB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if sys.platform != "linux" or os.getuid() != 0:
+        pytest.skip("mounting a small file system needs Linux and root")
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True
+    )
+    if mount.returncode:
+        pytest.skip(f"no file system can be mounted here: {mount.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_leaves_no_half_file(lowlight, small_disk):
+    make("in/a.png", "in/b.png", size=(200, 160))
+    make("small.png")
+    before = hashes("in")
+    status, out, err = lowlight("enhance", "in", "-o", small_disk, "--strength", "0", "--format", "tiff")
+    assert (status, out) == (1, "")
+    assert "2 of 2 photos failed:" in err
+    assert err.lower().count("no space left") == 2
+    assert list(small_disk.iterdir()) == []
+    assert hashes("in") == before
+    assert lowlight("enhance", "small.png", "-o", small_disk, "--strength", "0")[0] == 0
+
+
+def test_a_read_only_folder_is_told_before_the_work(lowlight, small_disk, monkeypatch):
+    make(small_disk / "a.png")
+    before = hashes(small_disk)
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    monkeypatch.setattr(enhancer.Enhancer, "enhance_photo", None)
+    for arguments in ([], ["-o", small_disk / "out"]):
+        status, out, err = lowlight("enhance", small_disk / "a.png", *arguments)
+        assert (status, out) == (1, "")
+        assert (
+            err
+            == f"{small_disk}/a.png: cannot write into the folder {small_disk}: read-only or not permitted\n"
+        )
+        assert hashes(small_disk) == before
+
+
+# The other commands
+
+
+def test_methods(lowlight):
+    status, out, err = lowlight("methods")
+    assert (status, err) == (0, "")
+    assert re.search(r"^dimma +Dimma.*lightness, strength", out, re.MULTILINE)
+    status, out, err = lowlight("methods", "dimma")
+    assert re.search(r"^lightness +auto or 0 to 1 +auto +\w+", out, re.MULTILINE)
+    status, out, err = lowlight("methods", "dimma", "--json")
+    controls = {control["name"]: control for control in json.loads(out)["controls"]}
+    assert set(controls) >= set(Controls.model_fields)
+    assert controls["strength"]["default"] == 1.0
+    status, out, err = lowlight("methods", "nobody")
+    assert (status, out) == (2, "")
+    assert "there are: dimma" in err
+
+
+def test_models(lowlight):
+    status, out, err = lowlight("models")
+    assert (status, err) == (0, "")
+    assert re.search(r"^dimma +dimma +float32 ", out, re.MULTILINE)
+    status, out, err = lowlight("models", "--json")
+    shipped = {each["name"]: each for each in json.loads(out)}["dimma"]
+    assert shipped["method"] == "dimma"
+    assert shipped["licence"]
+    assert re.fullmatch("[0-9a-f]{64}", shipped["sha256"])
+    assert shipped["sha256"] == load("dimma", threads=1).fingerprint
+
+
+def test_info(lowlight):
+    make("dark.png")
+    status, out, err = lowlight("info", "dark.png")
+    assert (status, err) == (0, "")
+    assert "24" in out
+    assert "16" in out
+    assert json.loads(lowlight("info", "dark.png", "--json")[1])["width"] == 24
+    status, out, err = lowlight("info", "dimma", "--json")
+    assert json.loads(out)["method"] == "dimma"
+    Path("text.png").write_text("no photo")
+    for wrong in ("text.png", "missing.png", "."):
+        status, out, err = lowlight("info", wrong)
+        assert (status, out) == (1, "")
+        assert err.count("\n") == 1
+
+
+def test_a_table_on_a_terminal_keeps_every_word(monkeypatch, capsys):
+    from lowlight.cli._tables import print_table
+
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table(("name", "help"), [("a", "[bold]words[/bold] " * 6), ("b", "c")])
+    assert capsys.readouterr().out.count("[bold]words[/bold]") == 6
+
+
+def test_no_thread_stays(lowlight):
+    make("a.png")
+    lowlight("enhance", "a.png", "--strength", "0")
+    assert threading.active_count() == 1

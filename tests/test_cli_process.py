@@ -1,0 +1,250 @@
+"""The command line as real processes: torch, pipes, signals, memory, time."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+COMMAND = [sys.executable, "-m", "lowlight"]
+
+
+@pytest.fixture(autouse=True)
+def _inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+def lowlight(*arguments, **options):
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, timeout=120, **options)
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def finish(process):
+    """Wait for a process that has said all; gives its status."""
+    process.stdout.close()
+    process.stderr.close()
+    return process.wait(60)
+
+
+def make(*names, size=(24, 16)):
+    for index, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        values = np.random.default_rng(index).integers(0, 60, (*size[::-1], 3), np.uint8)
+        Image.fromarray(values).save(name)
+
+
+def many(count, size=(24, 16)):
+    """Copies of one photo that differ in their metadata only."""
+    Path("in").mkdir()
+    values = np.random.default_rng(0).integers(0, 60, (*size[::-1], 3), np.uint8)
+    for index in range(count):
+        exif = Image.Exif()
+        exif[0x010E] = str(index)
+        Image.fromarray(values).save(f"in/{index:04}.jpg", exif=exif)
+
+
+def hashes(folder):
+    return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def check_whole(folder):
+    """Every file that bears a photo's name can be read to its end; gives their names."""
+    names = [path for path in Path(folder).iterdir() if not path.name.startswith(".")]
+    for name in names:
+        assert name.suffix in (".jpg", ".png")
+        Image.open(name).load()
+    return {path.name for path in names}
+
+
+@pytest.fixture
+def no_torch(tmp_path, monkeypatch):
+    """Importing torch fails in every process that is started."""
+    folder = tmp_path / "blocker"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    before = os.environ.get("PYTHONPATH")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(folder), before])))
+    assert (
+        b"None in sys.modules"
+        in subprocess.run([sys.executable, "-c", "import torch"], capture_output=True).stderr
+    )
+
+
+def test_a_photo_without_torch(no_torch):
+    make("dark.png")
+    done = lowlight("enhance", "dark.png", "--json")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["output"] == "dark.enhanced.png"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["enhance", "--help"],
+        ["train", "--help"],
+        ["enhance"],
+        ["enhance", "a.png", "--jobs", "0"],
+    ],
+)
+def test_help_and_wrong_use_import_nothing_heavy(arguments):
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "lowlight", *arguments], capture_output=True, text=True
+    )
+    imported = {
+        line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line
+    }
+    assert "typer" in imported
+    assert not imported & {"torch", "numpy", "onnxruntime", "pyvips", "PIL", "rich"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "arguments",
+    [["methods", "dimma"], ["models"], ["info", "dimma"], ["info", "dark.png"], ["train", "--help"]],
+)
+def test_no_command_needs_torch(no_torch, arguments):
+    make("dark.png")
+    done = lowlight(*arguments)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_through_pipes():
+    make("dark.png")
+    done = lowlight("enhance", "-", "--format", "jpeg", input=Path("dark.png").read_bytes())
+    assert (done.returncode, done.stderr) == (0, b"")
+    picture = Image.open(io.BytesIO(done.stdout))
+    assert (picture.format, picture.size) == ("JPEG", (24, 16))
+    wrong = lowlight("enhance", "-", input=b"no photo")
+    assert (wrong.returncode, wrong.stdout) == (1, b"")
+    assert wrong.stderr.startswith(b"-: ")
+    assert wrong.stderr.count(b"\n") == 1
+
+
+@pytest.mark.slow
+def test_pipe_to_file_and_file_to_pipe():
+    make("dark.png")
+    done = lowlight("enhance", "-", "-o", "out.png", "--json", input=Path("dark.png").read_bytes())
+    assert json.loads(done.stdout)["output"] == "out.png"
+    done = lowlight("enhance", "dark.png", "-o", "-")
+    assert Image.open(io.BytesIO(done.stdout)).format == "PNG"
+    # The same photo, named otherwise: done already.
+    again = lowlight("enhance", "dark.png", "-o", "out.png", "--json")
+    assert json.loads(again.stdout)["status"] == "skipped"
+
+
+def test_interrupted_and_taken_up_again():
+    many(300)
+    before = hashes("in")
+    batch = start("enhance", "in", "-o", "out", "--strength", "0", "--json")
+    told = [batch.stdout.readline()]
+    batch.send_signal(signal.SIGINT)
+    told += batch.stdout.readlines()
+    err = batch.stderr.read()
+    assert finish(batch) == 130
+    names = check_whole("out")
+    assert 1 <= len(told) == len(names) < 300
+    assert err == f"interrupted: {len(told)} of 300 photos are done; the same command does the rest\n"
+    assert hashes("in") == before
+    assert set(hashes("out")) == {Path("out", name) for name in names}
+
+    again = lowlight("enhance", "in", "-o", "out", "--strength", "0", "--json")
+    assert again.returncode == 0
+    skipped = {
+        record["output"]
+        for record in map(json.loads, again.stdout.splitlines())
+        if record["status"] == "skipped"
+    }
+    assert skipped == {f"out/{name}" for name in names}
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_leaves_nothing_half():
+    make(*(f"in/{index}.png" for index in range(60)), size=(640, 480))
+    before = hashes("in")
+    finished = set()
+    for delay in (0.0, 0.01, 0.02, 0.05, 0.1):
+        batch = start("enhance", "in", "-o", "out", "--strength", "0", "--json")
+        while json.loads(batch.stdout.readline())["status"] == "skipped":
+            pass
+        time.sleep(delay)
+        batch.kill()
+        assert finish(batch) == -signal.SIGKILL
+        names = check_whole("out")
+        assert finished < names
+        finished = names
+    assert hashes("in") == before
+    done = lowlight("enhance", "in", "-o", "out", "--strength", "0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert check_whole("out") == {path.name for path in before}
+    # What the killed processes left is no photo.
+    done = lowlight("enhance", "out", "-o", "again", "--strength", "0")
+    assert check_whole("again") == {path.name for path in before}
+
+
+def test_a_reader_that_leaves():
+    many(40)
+    batch = start("enhance", "in", "-o", "out", "--strength", "0", "--json")
+    batch.stdout.readline()
+    batch.stdout.close()
+    assert batch.stderr.read() == ""
+    assert finish(batch) != 0
+    check_whole("out")
+
+
+def test_closed_standard_streams_hold_no_photo():
+    make("in/a.png", "in/b.png", "in/c.png")
+    Path("in/b.png").write_bytes(b"")
+    command = f"{' '.join(COMMAND)} enhance in -o out --strength 0 <&- >&- 2>&-"
+    assert subprocess.run(command, shell=True, timeout=60).returncode == 1  # noqa: S602
+    assert check_whole("out") == {"a.png", "c.png"}
+
+
+@pytest.mark.slow
+def test_memory_stays_flat():
+    many(400, (96, 64))
+    batch = start("enhance", "in", "-o", "out", "--json")
+    process = psutil.Process(batch.pid)
+    resident = []
+    for line in batch.stdout:
+        assert json.loads(line)["status"] == "done"
+        resident.append(process.memory_info().rss)
+    assert finish(batch) == 0
+    steady = np.array(resident[100:-1])
+    slope = np.polyfit(np.arange(len(steady)), steady, 1)[0]
+    # Ten thousand photos may add 50 MB.
+    assert slope < 5_000
+
+
+@pytest.mark.slow
+def test_a_bar_on_a_terminal():
+    pty = pytest.importorskip("pty")
+    many(3)
+    master, slave = pty.openpty()
+    batch = subprocess.Popen(
+        [*COMMAND, "enhance", "in", "-o", "out", "--strength", "0"], stdout=subprocess.PIPE, stderr=slave
+    )
+    os.close(slave)
+    out = batch.stdout.read().decode()
+    assert batch.wait(60) == 0
+    batch.stdout.close()
+    seen = os.read(master, 1 << 20).decode()
+    os.close(master)
+    assert "of 3 photos" in seen
+    assert len(out.splitlines()) == 3
+    assert "\x1b" not in out
