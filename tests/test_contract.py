@@ -93,7 +93,7 @@ def redraw(network: nn.Module) -> None:
         for parameter in network.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
             if parameter.ndim > 1:
-                parameter.copy_(noise / math.sqrt(parameter[0].numel()))
+                parameter.copy_(0.5 * noise / math.sqrt(parameter[0].numel()))
             else:  # biases, and scales of norms around one
                 parameter.add_(0.1 * noise)
 

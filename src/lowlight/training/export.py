@@ -27,8 +27,8 @@ from lowlight.weights import HEADER_KEY, SEAL_KEY, Header, sealed, write_file
 OPSET = 18
 TOLERANCE = 1e-4
 """Largest difference between graph and torch, in a picture of [0, 1]."""
-MIN_INT8_PSNR = 35.0
-"""An int8 graph further than this from float32, in dB over the calibration tiles, is a failure."""
+MIN_PSNR = {"float16": 50.0, "int8": 35.0}
+"""A graph of that precision further than this from float32, in dB over the tiles, is a failure."""
 
 Tiles = Sequence[tuple[Array, Observation]]
 """Tiles (height, width, 3) with the observation of their photo, as an engine's ``run`` takes them."""
@@ -46,29 +46,29 @@ def export_onnx(
     """Write ``network`` as an ONNX file that explains itself; equal weights give equal bytes.
 
     network: takes (dark, **observation) as the surface of a method says; it is left as it was.
-    precision: ``float16`` halves the file by rounding the parameters, and still computes in float32;
-        ``int8`` computes the convolutions in int8.
+    precision: ``float16`` halves the file by rounding the weights of convolutions and linear layers, and
+        still computes in float32; ``int8`` computes the convolutions in int8.
     calibration: for ``int8``, tiles of training photos, whose ranges the activations are scaled to.
-    Raises EngineError when the graph disagrees with torch (or int8 with float32): nothing is written then.
+    Raises EngineError when the graph disagrees with torch, or a lower precision with float32: nothing is
+    written then.
     """
     network = copy.deepcopy(network).cpu().float().eval()
-    if precision == "float16":
-        for parameter in network.parameters():
-            parameter.data = parameter.data.half().float()
     checks = [
         _random_tile(method, height, width, seed)
         for seed, (height, width) in enumerate([(1, 1), (3, 2), (2, 7)])
     ]
     model = _to_onnx(network, *checks[1])
-    if precision == "float16":
-        _store_as_float16(model.graph)
     _check_float32(model.SerializeToString(), network, checks)
-    if precision == "int8":
-        if not calibration:
+    if precision != "float32":
+        exact = OnnxEngine(model.SerializeToString())
+        if precision == "float16":
+            _store_as_float16(model.graph)
+        elif not calibration:
             raise ValueError("int8 needs calibration tiles")
-        float32 = OnnxEngine(model.SerializeToString())
-        model = _quantize(model, calibration)
-        _check_int8(OnnxEngine(model.SerializeToString()), float32, calibration)
+        else:
+            model = _quantize(model, calibration)
+        rough = OnnxEngine(model.SerializeToString())
+        _check_close(rough, exact, calibration or checks, precision)
     header = header.model_copy(update={"precision": precision})
 
     def build(seal: str) -> bytes:
@@ -127,18 +127,14 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _store_as_float16(graph: onnx.GraphProto) -> None:
-    """Store large initializers as float16 where that loses nothing; the runtime widens them when it loads."""
+    """Store the weights of convolutions and linear layers as float16; the runtime widens them when it loads."""
+    layers = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+    weights = {name for node in graph.node if node.op_type in layers for name in node.input[:2]}
     casts = []
     for tensor in graph.initializer:
-        values = onnx.numpy_helper.to_array(tensor)
-        with np.errstate(over="ignore"):
-            half = values.astype(np.float16)
-        if (
-            values.dtype == np.float32
-            and values.size >= 64
-            and np.array_equal(half.astype(np.float32), values)
-        ):
+        if tensor.name in weights:
             name = tensor.name
+            half = onnx.numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.float16"))
             casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
@@ -201,10 +197,10 @@ def _feeds(tiles: Iterable[tuple[Array, Observation]], inputs: set[str]) -> Iter
         yield {name: np.ascontiguousarray(array[None]) for name, array in feed.items() if name in inputs}
 
 
-def _check_int8(int8: OnnxEngine, float32: OnnxEngine, tiles: Tiles) -> None:
-    errors = [np.square(int8.run(*tile) - float32.run(*tile)).mean() for tile in tiles]
+def _check_close(rough: OnnxEngine, exact: OnnxEngine, tiles: Tiles, precision: str) -> None:
+    errors = [np.square(rough.run(*tile) - exact.run(*tile)).mean() for tile in tiles]
     psnr = -10 * math.log10(max(float(np.mean(errors)), 1e-12))
-    if psnr < MIN_INT8_PSNR:
+    if psnr < MIN_PSNR[precision]:
         raise EngineError(
-            f"the int8 graph is {psnr:.1f} dB from float32; expected at least {MIN_INT8_PSNR:g} dB"
+            f"the {precision} graph is {psnr:.1f} dB from float32; expected at least {MIN_PSNR[precision]:g} dB"
         )
