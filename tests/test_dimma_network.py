@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import fill
+from dimma_numbers import FIXTURES, tensors
 from lowlight import statistics
 from lowlight.equalise import apply
 from lowlight.equalise import tables as tables_of
@@ -24,7 +24,6 @@ from lowlight.nn.tiled_unet import TiledUNet
 from lowlight.nn.unet import UNet
 from lowlight.weights import Header
 
-FIXTURES = Path(__file__).parent / "fixtures" / "dimma"
 PUBLISHED = Config(body="published", widths=(64, 128, 256, 384), blocks=(2,))
 SMALL = Config(body="published", widths=(64, 96, 128, 192), blocks=(2,))
 TINY = Config(body="published", widths=(8, 16), blocks=(1,), norm_groups=4, attention_head=8)
@@ -46,11 +45,8 @@ def fixture() -> dict[str, np.ndarray]:
 def load(config: Config, weights: str) -> Network:
     """The network with a fixture's weights, all of them and no others."""
     network = Network(config)
-    state = fill.checkpoint(FIXTURES / weights)
-    tensors = {
-        rename(key): torch.from_numpy(each) for key, each in state.items() if key.startswith("backbone.")
-    }
-    network.load_state_dict(tensors)
+    state = tensors(weights, "backbone.")
+    network.load_state_dict({rename(f"backbone.{key}"): each for key, each in state.items()})
     return network.eval()
 
 
@@ -141,12 +137,8 @@ def test_output(run: Run, fixture: dict[str, np.ndarray]) -> None:
 
 def test_names_of_today(run: Run, fixture: dict[str, np.ndarray]) -> None:
     prefix = "mid_block.attentions.0."
-    rows = json.loads((FIXTURES / "weights_today.json").read_text())
-    attention = {
-        key.removeprefix("backbone."): torch.from_numpy(fill.tensor(key, shape, scale, offset))
-        for key, shape, scale, offset in rows
-        if f"{prefix}to_" in key
-    }
+    attention = tensors("weights_today.json", f"backbone.{prefix}to_")
+    attention = {f"{prefix}to_{key}": each for key, each in attention.items()}
     assert len(attention) == 8
     time = torch.from_numpy(fixture["timestep"][:2])
     x = torch.from_numpy(fixture["image"]).repeat(2, 1, 1, 1)
@@ -239,6 +231,15 @@ def test_time_is_exact_by_default_and_whole_as_published() -> None:
         assert not torch.equal(network(x, **nearby), network(x, **exact))
         whole = [network(x, **(each | {"published": torch.ones(1)})) for each in (nearby, exact)]
     assert torch.equal(*whole)
+
+
+def test_bf16_autocast_is_close() -> None:
+    network, x, observation = load_random(TINY), torch.rand(2, 3, 8, 12), random_observation(2)
+    with torch.inference_mode():
+        expected = network(x, **observation)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = network(x, **observation)
+    assert 0 < (found - expected).abs().mean() < 0.01
 
 
 def load_random(config: Config) -> Network:

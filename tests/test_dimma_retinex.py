@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import fill
+from dimma_numbers import FIXTURES
 from lowlight.methods.dimma import noise, retinex
-
-FIXTURES = Path(__file__).parent / "fixtures" / "dimma"
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import fill
+from dimma_numbers import FIXTURES
 from lowlight import equalise, statistics
-
-FIXTURES = Path(__file__).parent / "fixtures" / "dimma"
 
 
 def counts_of(values: np.ndarray) -> np.ndarray:
