@@ -256,8 +256,7 @@ def load(
     from lowlight.weights import open_weights
 
     weights = open_weights(f"{model}-fast" if fast else model)
-    method_class = methods.find(weights.header.method)
-    method = method_class(method_class.Config.model_validate(weights.header.config), weights.arrays)
+    method = methods.create(weights.header.method, weights.header.config, weights.arrays)
     runner = _engine(weights, engine, device, threads)
     return Enhancer(method, runner, fingerprint=weights.sha256, memory=memory)
 

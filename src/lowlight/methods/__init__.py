@@ -96,6 +96,12 @@ def find(name: str) -> type[Method]:
     raise WeightsError(f"no method is called {name!r}; there are: {', '.join(names())}")
 
 
+def create(name: str, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> Method:
+    """A method as a weights file's header describes it."""
+    found = find(name)
+    return found(found.Config.model_validate(config), arrays)
+
+
 def room(name: str, part: Literal["network", "training", "published"]) -> Any:
     """One of the torch rooms of a method's folder, imported when asked for."""
     return import_module(f"{find(name).__module__}.{part}")

@@ -1,0 +1,68 @@
+"""`lowlight export`: trained weights to the ONNX file that users run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+if TYPE_CHECKING:
+    from lowlight.methods import Array, Method, Observation
+
+TILE = 384
+"""Side of the windows of photos that int8 is calibrated on, pixels."""
+
+
+def export(
+    weights: Annotated[
+        Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.", show_default=False)],
+    precision: Annotated[
+        Literal["float32", "float16", "int8"],
+        typer.Option(help="float16 halves the file and computes in float32; int8 computes in int8."),
+    ] = "float32",
+    calibrate: Annotated[
+        Path | None, typer.Option(help="For int8: a folder of dark photos that the network was trained on.")
+    ] = None,
+    photos: Annotated[int, typer.Option(min=1, help="Photos of that folder to use, spread evenly.")] = 24,
+    name: Annotated[str | None, typer.Option(help="What users will call the model.")] = None,
+) -> None:
+    """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
+    from lowlight import methods
+    from lowlight.errors import EngineError, UseError
+    from lowlight.weights import open_weights
+
+    try:
+        from lowlight.engines.torch import load_network
+        from lowlight.training.export import export_onnx
+    except ModuleNotFoundError as error:
+        raise EngineError(f"export needs {error.name}: pip install 'lowlight[train]'") from None
+    if (precision == "int8") != (calibrate is not None):
+        raise UseError("--calibrate goes with --precision int8, and int8 needs it")
+    opened = open_weights(weights)
+    method = methods.create(opened.header.method, opened.header.config, opened.arrays)
+    header = opened.header if name is None else opened.header.model_copy(update={"name": name})
+    tiles = [] if calibrate is None else calibration_tiles(method, calibrate, photos)
+    export_onnx(load_network(opened), method, header, out, precision=precision, calibration=tiles)
+    print(out)
+
+
+def calibration_tiles(method: Method, folder: Path, count: int) -> list[tuple[Array, Observation]]:
+    """Windows from the middle of some of a folder's photos, observed as users' photos are."""
+    from lowlight.errors import UseError
+    from lowlight.photo import read_photo
+
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".webp", ".jpg", ".png"))
+    if not files:
+        raise UseError(f"{folder}: no photos to calibrate on; expected .jpg, .png or .webp")
+    tiles = []
+    for path in files[:: max(1, len(files) // count)][:count]:
+        photo = read_photo(path)
+        height, width = (
+            min(TILE, side) // method.multiple * method.multiple for side in (photo.height, photo.width)
+        )
+        window = photo.window((photo.height - height) // 2, (photo.width - width) // 2, height, width)
+        tiles.append((window, method.observe(photo.samples, method.Controls())))
+    return tiles
