@@ -1,31 +1,44 @@
-"""A photo as the program sees it: pixels in their own depth, and all that must survive beside them."""
+"""A photo as the program sees it: pixels in their own depth, and all that must survive beside them.
+
+Rules for what has no one answer:
+
+- Depth is the file's: 8 bits or fewer are uint8; up to 16, and half a float, keep their own kind.
+- Values without a profile are sRGB. Another RGB or grey profile is converted to sRGB, and back on writing;
+  CMYK becomes RGB for good. A float TIFF is linear light with sRGB's primaries, whatever its profile says.
+- Refused in one line: HDR curves (PQ, HLG), Lab, whole numbers above 16 bits, signed ones.
+- Of several pictures the first is taken; gain maps and thumbnails go, because they show the old pixels.
+- Orientation is EXIF's, or else XMP's; in AVIF the file's own boxes rule, as the format says.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlight import colour, containers
+from lowlight.containers import Format as Format
+from lowlight.errors import PhotoError
+from lowlight.metadata import Metadata as Metadata
 from lowlight.methods import Array, Samples
-
-Format = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm"]
-Strip = Literal["gps", "all"]
+from lowlight.reading import Picture, find_fingerprint, open_picture, opened
+from lowlight.writing import Order, write_file, write_stream
+from lowlight.writing import Strip as Strip
 
 MAX_PIXELS = 250_000_000
 
+SUFFIXES: dict[str, Format] = {
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff",
+    ".tiff": "tiff", ".webp": "webp", ".avif": "avif", ".bmp": "bmp", ".dib": "bmp", ".ppm": "ppm",
+    ".pgm": "ppm", ".pnm": "ppm",
+}  # fmt: skip
+"""Formats by the suffix of a name, lower case."""
 
-@dataclass(frozen=True)
-class Metadata:
-    """What stands beside the pixels in a file."""
-
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    icc: bytes | None = None
-    resolution: tuple[float, float] | None = None
-    """Pixels per millimetre, horizontal and vertical."""
+_STRIP = 16
+"""Rows that are decoded at once; few, so that libvips' small buffers are used again."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Photo:
     """The file has one colour channel, and so will the result."""
     format: Format = "png"
     metadata: Metadata = field(default_factory=Metadata)
+    """Its profile is the file's: ``samples`` were converted from it, and are converted back on writing."""
     notes: tuple[str, ...] = ()
     """What reading dropped or changed, one sentence each, for the user."""
 
@@ -70,25 +84,134 @@ def to_float(samples: Samples) -> Array:
     """Any depth to float32 in [0, 1]."""
     if samples.dtype == np.float32:
         return samples.astype(np.float32)
-    scale = np.float32(np.iinfo(samples.dtype).max)
+    scale = np.float32(255 if samples.dtype == np.uint8 else 65535)
     return samples.astype(np.float32) / scale
 
 
 def read_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Photo:
     """Read a photo by its content, never by its name.
 
-    Raises PhotoError, in one line, for whatever is no photo, is broken, or is larger than allowed.
+    Raises PhotoError, in one line that begins with the file's name, for whatever is no photo, is broken,
+    or has more than ``max_pixels`` pixels (told from its header, before anything is decoded).
     """
-    raise NotImplementedError
+    with opened(source, max_pixels) as file:
+        return _decode(open_picture(file, max_pixels))
+
+
+def describe_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
+    """What a photo is, from its header alone. Raises PhotoError as ``read_photo`` does, damage apart."""
+    with opened(source, max_pixels) as file:
+        picture = open_picture(file, max_pixels)
+    metadata = picture.metadata
+    width, height = picture.width, picture.height
+    turned = picture.orientation >= 5
+    return {
+        "format": containers.NAMES[picture.format],
+        "width": height if turned else width,
+        "height": width if turned else height,
+        "depth": "float" if picture.dtype == np.float32 else f"{picture.bits} bit",
+        "colour": picture.colour,
+        "alpha": picture.alpha,
+        "profile": None if metadata.icc is None else colour.profile_name(metadata.icc),
+        "orientation": picture.orientation,
+        "exif": metadata.exif is not None,
+        "xmp": metadata.xmp is not None,
+        "resolution": metadata.resolution,
+        "fingerprint": picture.fingerprint,
+        "notes": picture.notes,
+    }
+
+
+def read_fingerprint(source: Path | str) -> str | None:
+    """The fingerprint that ``write_photo`` put into a file, or None; reads metadata only.
+
+    Raises PhotoError where the file is no photo.
+    """
+    with opened(source, MAX_PIXELS) as file:
+        kind = containers.sniff(file.read(512))
+        if kind == "avif":
+            return open_picture(file, MAX_PIXELS).fingerprint
+        return find_fingerprint(containers.scan(kind, file).xmp)
+
+
+def _decode(picture: Picture) -> Photo:
+    turned = picture.orientation >= 5
+    height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
+    samples = np.empty((height, width, 3), picture.dtype)
+    alpha = np.empty((height, width), picture.dtype) if picture.alpha else None
+    stored = _stored(samples, picture.orientation)
+    stored_alpha = None if alpha is None else _stored(alpha, picture.orientation)
+    clipped = False
+    for top in range(0, picture.height, _STRIP):
+        count = min(_STRIP, picture.height - top)
+        rows = picture.rows(top, count)
+        if picture.dtype == np.float32:
+            rows, outside = _from_linear(rows, picture.alpha)
+            clipped = clipped or outside
+        stored[top : top + count] = rows[..., :3] if rows.shape[-1] >= 3 else rows[..., :1]
+        if stored_alpha is not None:
+            stored_alpha[top : top + count] = rows[..., -1]
+    if clipped:
+        picture.notes.append("Values outside 0 to 1 were clipped.")
+    return Photo(
+        samples=cast(Samples, samples),
+        alpha=alpha,
+        grey=picture.colour == "grey",
+        format=picture.format,
+        metadata=picture.metadata,
+        notes=tuple(dict.fromkeys(picture.notes)),
+    )
+
+
+def _stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """A view of an upright array in the order in which a file of that orientation stores it."""
+    if orientation in (5, 7):
+        upright = upright.swapaxes(0, 1)
+        return upright if orientation == 5 else upright[::-1, ::-1]
+    if orientation in (6, 8):
+        return np.rot90(upright, 1 if orientation == 6 else -1)
+    if orientation in (2, 3):
+        upright = upright[:, ::-1]
+    return upright[::-1] if orientation in (3, 4) else upright
+
+
+def _from_linear(rows: NDArray[Any], alpha: bool) -> tuple[NDArray[Any], bool]:
+    """Linear light to sRGB; also whether values lay outside 0 to 1 (not-a-number becomes 0)."""
+    inside = bool(((rows >= 0) & (rows <= 1)).all())
+    if not inside:
+        rows = np.clip(np.nan_to_num(rows, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    encoded = colour.to_srgb_curve(rows)
+    if alpha:
+        encoded[..., -1] = rows[..., -1]
+    return encoded, not inside
 
 
 def write_photo(
     photo: Photo,
     target: Path | str | BinaryIO,
     *,
-    format: Format | None = None,
+    format: Format | None = None,  # noqa: A002 (the word that users know)
     quality: int = 95,
     strip: Strip | None = None,
-) -> None:
-    """Write a photo: temporary name in the target's folder, synced, renamed."""
-    raise NotImplementedError
+    fingerprint: str | None = None,
+) -> tuple[str, ...]:
+    """Write a photo: temporary name in the target's folder, synced, renamed. Gives notes: what was dropped.
+
+    format: default: what the target's suffix names, or else the photo's own.
+    quality: 1 to 100 for JPEG (4:4:4), WebP and AVIF; 100 means lossless for the last two.
+    strip: ``gps`` leaves out the place; ``all`` leaves out everything but the colour profile.
+    fingerprint: a short text that ``read_fingerprint`` finds again (XMP; not in BMP and PPM); an older one
+    never survives.
+
+    16-bit and float photos keep 16 bits in PNG and PPM, their own kind in TIFF, 12 bits in AVIF, and are
+    rounded to 8 in JPEG, WebP and BMP. Raises PhotoError, in one line that begins with the target's name;
+    whatever happens, what stood there before is whole and no other file remains.
+    """
+    if not 1 <= quality <= 100:
+        raise PhotoError(f"quality {quality}: expected 1 to 100")
+    kind = format or photo.format
+    if not isinstance(target, (Path, str)):
+        return write_stream(photo, target, Order(kind, quality, strip, fingerprint))
+    if format is None:
+        kind = SUFFIXES.get(Path(target).suffix.lower(), kind)
+    return write_file(photo, Path(target), Order(kind, quality, strip, fingerprint))

@@ -1,0 +1,48 @@
+"""libvips: imported on first use, pictures from arrays."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BANDS = {np.dtype(np.uint8): "uchar", np.dtype(np.uint16): "ushort", np.dtype(np.float32): "float"}
+_GREY = {"uchar": "b-w", "ushort": "grey16", "float": "b-w"}
+_RGB = {"uchar": "srgb", "ushort": "rgb16", "float": "scrgb"}
+
+
+@lru_cache(maxsize=1)
+def vips() -> Any:
+    """The module pyvips. Operations that libvips calls untrusted are blocked for the whole process."""
+    import pyvips
+
+    pyvips.block_untrusted_set(True)
+    return pyvips
+
+
+def image_of(samples: NDArray[Any]) -> Any:
+    """An image over an array's own memory: (height, width) or (height, width, channels)."""
+    samples = np.ascontiguousarray(samples)
+    height, width = samples.shape[:2]
+    bands = samples.shape[2] if samples.ndim == 3 else 1
+    return named(vips().Image.new_from_memory(samples.data, width, height, bands, BANDS[samples.dtype]))
+
+
+def rounded(image: Any, dtype: np.dtype[Any]) -> Any:
+    """An image in another depth; to whole numbers by rounding."""
+    if dtype != np.float32:
+        image = image.rint()
+    return named(image.cast(BANDS[dtype]))
+
+
+def named(image: Any) -> Any:
+    """An image that says that it is grey or RGB, as its number of channels and its depth tell."""
+    return image.copy(interpretation=(_RGB if image.bands >= 3 else _GREY)[image.format])
+
+
+def reason(error: Exception) -> str:
+    """The first line of what libvips or Pillow says, fit for one line."""
+    lines = [line.strip() for line in str(getattr(error, "detail", "") or error).splitlines() if line.strip()]
+    return "".join(c for c in lines[0] if c.isprintable())[:120] if lines else "no reason given"

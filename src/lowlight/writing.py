@@ -1,0 +1,239 @@
+"""Photos into files: pixels by an encoder, metadata spliced in, a temporary name, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+import numpy as np
+
+from lowlight import colour, containers, netpbm
+from lowlight.containers import Format
+from lowlight.errors import PhotoError
+from lowlight.libvips import image_of, reason, rounded, vips
+from lowlight.metadata import Metadata, edit_exif, edit_xmp
+from lowlight.reading import shown
+
+if TYPE_CHECKING:
+    from lowlight.photo import Photo
+
+Strip = Literal["gps", "all"]
+
+
+@dataclass(frozen=True)
+class Order:
+    """How a photo is to be written."""
+
+    format: Format
+    quality: int
+    strip: Strip | None
+    fingerprint: str | None
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except PhotoError as error:
+        raise PhotoError(f"{name}: {error}") from error
+    except OSError as error:
+        raise PhotoError(f"{name}: can't be written: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise PhotoError(f"{name}: can't be written: too large for the memory that is free") from error
+
+
+def write_file(photo: Photo, target: Path, order: Order) -> tuple[str, ...]:
+    """Replace or make a file, whole or not at all; gives notes."""
+    with _named(shown(target)):
+        # A link is written through: what it names is replaced.
+        target = Path(os.path.realpath(target))
+        mode = _mode(target)
+        with tempfile.TemporaryFile(dir=target.parent) as bare:
+            changes, notes = _encode(photo, bare, order)
+            temporary = target.parent / f".lowlight-{secrets.token_hex(8)}.part"
+            try:
+                with temporary.open("xb") as file:
+                    if mode is not None:
+                        temporary.chmod(mode)
+                    containers.copy_spliced(bare, file, changes)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+        _sync_folder(target.parent)
+        return notes
+
+
+def _mode(target: Path) -> int | None:
+    """The permissions of a file that will be replaced; None: there is no such file."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(mode):
+        raise PhotoError(
+            f"can't be written: this is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
+        )
+    return stat.S_IMODE(mode)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows has no such thing, and some network file systems refuse.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...]:
+    """Write to an open binary file; gives notes."""
+    with _named(shown(getattr(target, "name", "photo"))), tempfile.TemporaryFile() as bare:
+        changes, notes = _encode(photo, bare, order)
+        containers.copy_spliced(bare, target, changes)
+        target.flush()
+        return notes
+
+
+def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers.Splice], tuple[str, ...]]:
+    """Write the pixels to an empty file; what is to be changed in it then, and notes."""
+    kind, notes = order.format, []
+    metadata, dropped = _outgoing(photo, order)
+    notes += dropped
+    alpha = photo.alpha is not None and kind not in ("jpeg", "bmp", "ppm")
+    if photo.alpha is not None and not alpha:
+        notes.append(f"{containers.NAMES[kind]} holds no transparency; it was left out.")
+    if photo.samples.dtype != np.uint8 and kind in ("jpeg", "webp", "bmp"):
+        notes.append(f"{containers.NAMES[kind]} holds 8 bits; the values were rounded.")
+    library = vips()
+    try:
+        image = _outgoing_image(photo, metadata.icc, kind, alpha=alpha)
+        if kind in ("bmp", "ppm"):
+            _save_plain(image, file, kind, photo.metadata.resolution if order.strip != "all" else None)
+            return [], tuple(notes)
+        if kind == "avif":
+            for key, data in (
+                ("exif-data", metadata.exif),
+                ("xmp-data", metadata.xmp),
+                ("icc-profile-data", metadata.icc),
+            ):
+                if data is not None:
+                    image.set_type(library.GValue.blob_type, key, data)
+        library.Operation.call(
+            _SAVERS[kind],
+            image,
+            library.Target.new_to_descriptor(file.fileno()),
+            **_settings(kind, order.quality, photo, metadata),
+        )
+    except library.Error as error:
+        raise PhotoError(f"can't be written ({reason(error)})") from error
+    changes, more = containers.splices(kind, file, metadata, alpha=alpha)
+    return changes, (*notes, *more)
+
+
+_SAVERS = {
+    "jpeg": "jpegsave_target", "png": "pngsave_target", "tiff": "tiffsave_target", "webp": "webpsave_target",
+    "avif": "heifsave_target",
+}  # fmt: skip
+
+
+def _settings(kind: Format, quality: int, photo: Photo, metadata: Metadata) -> dict[str, Any]:
+    if kind == "jpeg":
+        # Optimised tables would need the whole photo's coefficients in memory.
+        return {"Q": quality, "subsample_mode": "off", "keep": "none"}
+    if kind == "png":
+        return {"compression": 1, "filter": "sub", "keep": "none"}
+    if kind == "tiff":
+        predictor = "none" if photo.samples.dtype == np.float32 else "horizontal"
+        large = photo.samples.nbytes > 3 << 30
+        return {"compression": "deflate", "predictor": predictor, "bigtiff": large, "keep": "none"}
+    if kind == "webp":
+        return {"Q": quality, "lossless": quality == 100, "exact": True, "keep": "none"}
+    # The slower default effort takes 16 times as long for as many bytes.
+    keep = {"exif": metadata.exif, "xmp": metadata.xmp, "icc": metadata.icc}
+    return {
+        "Q": quality,
+        "lossless": quality == 100,
+        "compression": "av1",
+        "effort": 2,
+        "subsample_mode": "off",
+        "bitdepth": 8 if photo.samples.dtype == np.uint8 else 12,
+        "keep": "|".join(name for name, data in keep.items() if data is not None) or "none",
+    }
+
+
+def _outgoing(photo: Photo, order: Order) -> tuple[Metadata, list[str]]:
+    """The metadata that the file is to hold."""
+    size = (photo.width, photo.height)
+    found, gps, notes = photo.metadata, order.strip != "gps", []
+    if order.strip == "all":
+        found = Metadata(icc=found.icc)
+    exif, xmp, icc = found.exif, found.xmp, found.icc
+    if order.format in ("bmp", "ppm"):
+        if exif or xmp:
+            notes.append(f"{containers.NAMES[order.format]} holds no metadata; EXIF and XMP were left out.")
+        return Metadata(), notes
+    try:
+        exif = edit_exif(exif, size, gps=gps) if exif is not None else None
+    except ValueError:
+        notes.append("The EXIF can't be read and was dropped.")
+        exif = None
+    try:
+        if xmp is not None or order.fingerprint is not None:
+            xmp = edit_xmp(xmp, size, gps=gps, fingerprint=order.fingerprint)
+    except ValueError:
+        notes.append("The XMP can't be read and was dropped.")
+        xmp = edit_xmp(None, size, fingerprint=order.fingerprint)
+    linear = photo.samples.dtype == np.float32 and order.format == "tiff"
+    if icc is not None and (linear or colour.profile_space(icc) != ("GRAY" if photo.grey else "RGB")):
+        icc = None
+    return replace(found, exif=exif, xmp=xmp, icc=icc), notes
+
+
+def _outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: bool) -> Any:
+    """The pixels as the file is to hold them, as a libvips image: nothing is computed yet."""
+    samples = photo.samples
+    image = image_of(samples)
+    wide = kind in ("png", "tiff", "ppm", "avif")
+    if photo.grey:
+        # Equal channels stay exactly what they are.
+        grey = image.recomb([[0.2126, 0.7152, 0.0722]])
+        image = rounded(grey, samples.dtype)
+    opacity = None if photo.alpha is None or not alpha else image_of(photo.alpha)
+    if samples.dtype == np.float32 and kind == "tiff":
+        image = colour.linear_light(image)
+        return image if opacity is None else image.bandjoin(opacity)
+    if samples.dtype == np.float32:
+        image = rounded(image * 65535, np.dtype(np.uint16))
+        opacity = None if opacity is None else rounded(opacity * 65535, np.dtype(np.uint16))
+    if icc is not None and not colour.is_srgb(icc):
+        image = colour.from_srgb(image, icc)
+    if opacity is not None:
+        image = image.bandjoin(opacity)
+    if image.format == "ushort" and not wide:
+        image = rounded(image / 257, np.dtype(np.uint8))
+    elif image.format == "ushort" and kind == "avif":
+        # libvips shifts 16 bits to 12.
+        image = rounded((image * (4095 / 65535)).rint() * 16, np.dtype(np.uint16))
+    return image
+
+
+def _save_plain(image: Any, file: BinaryIO, kind: Format, resolution: tuple[float, float] | None) -> None:
+    samples = image.numpy()
+    if kind == "ppm":
+        netpbm.write(file, samples)
+        return
+    from PIL import Image
+
+    dpi = (resolution[0] * 25.4, resolution[1] * 25.4) if resolution else (96, 96)
+    Image.fromarray(samples).save(file, "BMP", dpi=dpi)
