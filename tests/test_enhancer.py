@@ -1,0 +1,241 @@
+"""The way of a photo through a method: lightness, strength, tiles, memory, kinds of pictures."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+import lowlight
+from lowlight import methods, tiles
+from lowlight.engines import OutOfMemory
+from lowlight.enhancer import LARGEST_GAIN, TILE_BYTES, Enhancer, solve_gain
+from lowlight.errors import ControlError, EngineError, PhotoError
+from lowlight.methods import Array, Controls, Observation, Samples
+from lowlight.photo import Photo
+
+
+class Blur:
+    """A stand-in method whose exact halo is 5 pixels."""
+
+    name: ClassVar[str] = "blur"
+    title: ClassVar[str] = "Blur"
+    Controls: ClassVar[type[Controls]] = Controls
+    Config: ClassVar[type[methods.Config]] = methods.Config
+    halo: int | None = 5
+    multiple = 4
+
+    def __init__(self, config: Any = None, arrays: Mapping[str, Array] | None = None) -> None:
+        pass
+
+    def observe(self, samples: Samples, controls: Controls) -> Observation:
+        mean = np.array(samples.mean(dtype=np.float64) / np.iinfo(samples.dtype).max, np.float32)
+        lightness = 0.4 if controls.lightness == "auto" else controls.lightness
+        return {"mean": mean, "lightness": np.array(lightness, np.float32)}
+
+
+class BlurEngine:
+    """Means of 11x11 pixels, zero outside, after twice the gain; refuses tiles above ``limit`` pixels."""
+
+    device = "cpu"
+
+    def __init__(self, limit: int = 1 << 40) -> None:
+        self.limit = limit
+        self.shapes: list[tuple[int, ...]] = []
+
+    def run(self, tile: Array, observation: Observation) -> Array:
+        self.shapes.append(tile.shape)
+        if tile.shape[0] * tile.shape[1] > self.limit:
+            raise OutOfMemory
+        padded = np.pad(tile.astype(np.float64), ((5, 5), (5, 5), (0, 0)))
+        total = sum(
+            padded[dy : dy + tile.shape[0], dx : dx + tile.shape[1]] for dy in range(11) for dx in range(11)
+        )
+        return np.asarray(total / 121 * (2 + observation["mean"]), np.float32)
+
+
+def dark_photo(height: int, width: int, dtype: type = np.uint8, seed: int = 0) -> Photo:
+    samples = np.random.default_rng(seed).random((height, width, 3)) * 0.3 * np.iinfo(dtype).max
+    return Photo(samples.astype(dtype))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 300), width=st.integers(1, 300), halo=st.integers(0, 40),
+    multiple=st.sampled_from([1, 4, 16]), pixels=st.integers(1, 40_000),
+)  # fmt: skip
+def test_tiles_cover_each_pixel_once_and_keep_the_grid(
+    height: int, width: int, halo: int, multiple: int, pixels: int
+) -> None:
+    seen = np.zeros((height, width), int)
+    for window in tiles.plan(height, width, halo, multiple, pixels):
+        seen[window.top : window.top + window.height, window.left : window.left + window.width] += 1
+        assert window.outer_top % multiple == window.outer_left % multiple == 0
+        bottom, right = window.outer_top + window.outer_height, window.outer_left + window.outer_width
+        assert bottom == height or bottom % multiple == 0
+        assert right == width or right % multiple == 0
+        assert window.top - window.outer_top >= min(halo, window.top)
+        assert bottom - (window.top + window.height) >= min(halo, height - window.top - window.height)
+    assert (seen == 1).all()
+
+
+@pytest.mark.parametrize("size", [(97, 131), (64, 64), (1, 1), (3, 200), (150, 5)])
+def test_tiled_equals_untiled(size: tuple[int, int]) -> None:
+    photo = dark_photo(*size, np.uint16)
+    held = size[0] * size[1] * 12
+    whole, _ = Enhancer(Blur(), BlurEngine()).enhance_photo(photo)
+    engine = BlurEngine()
+    tiled, report = Enhancer(Blur(), engine).enhance_photo(photo, memory=held + 32 * 32 * TILE_BYTES)
+    assert report.tiles == len(engine.shapes)
+    assert report.tiles > 1 or size == (1, 1) or size[0] * size[1] <= 32 * 32
+    assert np.array_equal(whole.samples, tiled.samples)
+
+
+def test_a_tile_that_does_not_fit_is_halved_and_the_result_is_the_same() -> None:
+    photo = dark_photo(120, 200)
+    whole, _ = Enhancer(Blur(), BlurEngine()).enhance_photo(photo)
+    engine = BlurEngine(limit=64 * 64)
+    halved, report = Enhancer(Blur(), engine).enhance_photo(photo)
+    assert np.array_equal(whole.samples, halved.samples)
+    assert report.tiles < len(engine.shapes)
+
+
+def test_a_tile_that_cannot_be_halved_is_an_error() -> None:
+    with pytest.raises(EngineError, match="does not fit in memory"):
+        Enhancer(Blur(), BlurEngine(limit=10)).enhance_photo(dark_photo(50, 50))
+
+
+def test_too_little_memory_says_how_much_is_needed() -> None:
+    with pytest.raises(EngineError, match=r"200x120 pixels need at least \d+ MB, and 0 MB are allowed"):
+        Enhancer(Blur(), BlurEngine()).enhance_photo(dark_photo(120, 200), memory=1000)
+
+
+@given(wanted=st.floats(0.02, 0.9), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_the_gain_reaches_the_wanted_mean_through_clipping(wanted: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.minimum(rng.gamma(2.0, 9000.0, 50_000), 65535).astype(int)
+    gain = solve_gain(np.bincount(values, minlength=65536), wanted)
+    assert gain <= LARGEST_GAIN
+    reached = np.minimum(values * gain, 65535).mean() / 65535
+    assert reached == pytest.approx(wanted, abs=1e-6) or gain == LARGEST_GAIN
+
+
+@pytest.mark.parametrize("lightness", [0.1, 0.3, 0.5])
+def test_the_result_has_the_lightness_asked_for(lightness: float) -> None:
+    enhancer = Enhancer(Blur(), BlurEngine())
+    result, report = enhancer.enhance_photo(dark_photo(80, 90), enhancer.controls(lightness=lightness))
+    assert result.samples.mean() / 255 == pytest.approx(lightness, abs=0.002)
+    assert report.lightness_after == pytest.approx(result.samples.mean() / 255, abs=1e-9)
+    assert report.controls["lightness"] == lightness
+    assert not report.notes
+
+
+def test_a_lightness_out_of_reach_is_told() -> None:
+    enhancer = Enhancer(Blur(), BlurEngine())
+    black = Photo(np.zeros((8, 8, 3), np.uint8))
+    result, report = enhancer.enhance_photo(black, enhancer.controls(lightness=0.5))
+    assert not result.samples.any()
+    assert report.notes == ("lightness 0.50 cannot be reached; the result has 0.00",)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_strength_blends_and_zero_is_the_input(dtype: type) -> None:
+    enhancer = Enhancer(Blur(), BlurEngine())
+    photo = dark_photo(40, 50, dtype)
+    full = enhancer.enhance_photo(photo)[0].samples.astype(float)
+    half = enhancer.enhance_photo(photo, enhancer.controls(strength=0.5))[0].samples
+    assert np.abs(half - (photo.samples + full) / 2).max() <= 1
+    none, report = enhancer.enhance_photo(photo, enhancer.controls(strength=0))
+    assert np.array_equal(none.samples, photo.samples)
+    assert report.tiles == 0
+
+
+def test_controls_out_of_range_name_their_range() -> None:
+    enhancer = Enhancer(Blur(), BlurEngine())
+    with pytest.raises(ControlError, match=r"control lightness = 1.5: expected auto or 0 to 1"):
+        enhancer.controls(lightness=1.5)
+    with pytest.raises(ControlError, match="blur has no control 'gamma'; it has: lightness, strength"):
+        enhancer.controls(gamma=2)
+
+
+def test_grey_stays_grey_and_alpha_stays() -> None:
+    enhancer = lowlight.load("dimma", threads=1)
+    grey = (np.random.default_rng(0).random((20, 30)) * 60).astype(np.uint8)
+    assert enhancer(grey).shape == (20, 30)
+    alpha = np.dstack([grey, grey, grey, 255 - grey])
+    assert np.array_equal(enhancer(alpha)[..., 3], 255 - grey)
+
+
+def test_every_kind_of_picture_comes_back_as_it_came(tmp_path: Path) -> None:
+    enhancer = lowlight.load("dimma", threads=1)
+    array = dark_photo(33, 47).samples
+    expected = enhancer(array, lightness=0.4)
+    assert expected.dtype == np.uint8
+    image = enhancer(Image.fromarray(array), lightness=0.4)
+    assert isinstance(image, Image.Image)
+    assert np.array_equal(np.asarray(image), expected)
+    path = tmp_path / "dark.png"
+    Image.fromarray(array).save(path)
+    result = enhancer(path, lightness=0.4)
+    assert result == tmp_path / "dark.enhanced.png"
+    assert np.array_equal(np.asarray(Image.open(result)), expected)
+    data = enhancer(path.read_bytes(), lightness=0.4)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), expected)
+    floats = enhancer((array / 255).astype(np.float64), lightness=0.4)
+    assert floats.dtype == np.float64
+    assert np.abs(floats * 255 - expected).max() <= 0.51
+    assert enhancer(array.astype(np.uint16) * 257, lightness=0.4).dtype == np.uint16
+
+
+@pytest.mark.parametrize(
+    ("picture", "text"),
+    [
+        (np.zeros((4, 4, 2), np.uint8), "expected an array"),
+        (np.zeros((0, 4, 3), np.uint8), "expected an array"),
+        (np.zeros((4, 4, 3), np.int64), "expected uint8, uint16 or float"),
+        (np.full((4, 4, 3), 20.0), r"must lie in \[0, 1\]"),
+        (np.full((4, 4, 3), np.nan), r"must lie in \[0, 1\]"),
+        (42, "expected a path, PIL image, NumPy array or bytes, got int"),
+        (Image.new("I;16", (4, 4)), "lose depth"),
+    ],
+)
+def test_what_is_no_picture_is_refused(picture: Any, text: str) -> None:
+    with pytest.raises(PhotoError, match=text):
+        Enhancer(Blur(), BlurEngine())(picture)
+
+
+def test_threads_with_other_controls_do_not_mix() -> None:
+    enhancer = lowlight.load("dimma", threads=1)
+    photos = [dark_photo(64, 64, seed=seed).samples for seed in range(4)]
+    wanted = [0.2, 0.35, 0.5, 0.65]
+    expected = [enhancer(p, lightness=w) for p, w in zip(photos, wanted, strict=True)]
+    found: list[Any] = [None] * 4
+
+    def work(index: int) -> None:
+        for _ in range(3):
+            found[index] = enhancer(photos[index], lightness=wanted[index])
+
+    workers = [threading.Thread(target=work, args=(index,)) for index in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def test_a_bright_photo_is_not_darkened() -> None:
+    enhancer = lowlight.load("dimma", threads=1)
+    ramp = np.linspace(0.3, 0.95, 96)[None, :, None] * np.ones((64, 1, 3))
+    photo = Photo((ramp * 255).astype(np.uint8))
+    result, report = enhancer.enhance_photo(photo)
+    assert report.lightness_after == pytest.approx(report.lightness_before, abs=0.01)
+    assert np.abs(result.samples.astype(int) - photo.samples).mean() < 8
