@@ -381,10 +381,6 @@ class Mixture:
             found.update(picture.pixels.cpu().numpy().tobytes())
         return found.hexdigest()
 
-    def draw(self, rng: np.random.Generator) -> Pair:
-        """A pair of a source, by their weights."""
-        return self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
-
     def batch(self, rng: np.random.Generator, count: int, crop: int, device: torch.device) -> Batch:
         """Cut random windows, flip, transpose and jitter them.
 
@@ -395,7 +391,7 @@ class Mixture:
         tables = np.empty((2, count, 3, 256), np.float32)
         counts = np.empty((2, count, 3, 256))
         for index in range(count):
-            pair = self.draw(rng)
+            pair = self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
             height, width = pair[0].pixels.shape[:2]
             top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
             turn = int(rng.integers(8))

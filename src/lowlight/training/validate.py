@@ -22,7 +22,7 @@ from lowlight.training.recipe import Validation, ValidationSet
 from lowlight.weights import write_file
 
 SAMPLE_WIDTH = 300
-"""Of each picture in a grid of samples, pixels."""
+"""Of each picture in a grid of samples, pixels, at most."""
 
 Scores = dict[str, dict[str, dict[str, float]]]
 """Set, how the lightness is given, metric: mean over the photos."""
@@ -90,11 +90,12 @@ def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
 
 
 def _grid(rows: list[list[Pixels]]) -> bytes:
-    """PNG of pictures in rows; those of a row have one size."""
+    """PNG of pictures in rows, reduced to one width; those of a row have one size."""
+    width = min(SAMPLE_WIDTH, *(row[0].shape[1] for row in rows))
     reduced: list[NDArray[np.uint8]] = []
     for row in rows:
-        height = max(1, round(row[0].shape[0] * SAMPLE_WIDTH / row[0].shape[1]))
-        small = [Image.fromarray(each).resize((SAMPLE_WIDTH, height), Image.Resampling.BOX) for each in row]
+        size = width, max(1, round(row[0].shape[0] * width / row[0].shape[1]))
+        small = [Image.fromarray(each).resize(size, Image.Resampling.BOX) for each in row]
         reduced.append(np.concatenate([np.asarray(each) for each in small], axis=1))
     stream = io.BytesIO()
     Image.fromarray(np.concatenate(reduced)).save(stream, "png")

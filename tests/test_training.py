@@ -1,0 +1,383 @@
+"""The training loop: every promise that it makes, on a toy method with two players."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import lowlight
+from lowlight import weights
+from lowlight.errors import EngineError, RecipeError
+from lowlight.training.checkpoint import Checkpoint, TrainingError
+from lowlight.training.loop import fit, update_average
+from lowlight.training.recipe import Recipe
+from toy_run import PLUGIN, recipe, write_photos, write_recipe
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.syspath_prepend(PLUGIN)
+    write_photos(tmp_path)
+    return tmp_path
+
+
+def checked(root: Path, **changes: Any) -> Recipe:
+    return Recipe.model_validate(recipe(root, **changes))
+
+
+def entries(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def untimed(run: Path) -> list[dict[str, Any]]:
+    return [{k: v for k, v in entry.items() if k not in ("pace", "seconds")} for entry in entries(run)]
+
+
+def assert_same_run(a: Path, b: Path) -> None:
+    """Both checkpoints hold the same bits."""
+    one, two = (Checkpoint.read(run / "checkpoint.safetensors") for run in (a, b))
+    assert one.tensors.keys() == two.tensors.keys()
+    for name, tensor in one.tensors.items():
+        assert torch.equal(tensor, two.tensors[name]), name
+    for values in (one.values, two.values):
+        del values["seconds"]
+    assert one.values == two.values
+    best = [weights.load_tensors(weights.open_weights(run / "best.safetensors")) for run in (a, b)]
+    for key, array in best[0].items():
+        np.testing.assert_array_equal(array, best[1][key])
+
+
+def test_a_run_trains_both_players_and_leaves_what_it_promises(root: Path, capsys: Any) -> None:
+    outcome = fit(checked(root, steps=30), root / "run")
+    assert (outcome.step, outcome.finished) == (30, True)
+    log = entries(root / "run")
+    losses = [entry["terms"] for entry in log if "loss" in entry]
+    assert losses[-1]["enhancer.reconstruction"] < 0.6 * losses[0]["enhancer.reconstruction"]
+    assert losses[-1]["critic.gradient"] < losses[0]["critic.gradient"]
+    found = [entry for entry in log if "validation" in entry]
+    assert [entry["step"] for entry in found] == [10, 20, 30]
+    held = found[-1]["validation"]["held"]
+    assert held["reference"]["psnr"] > held["auto"]["psnr"] > 10
+    assert 0 < held["reference"]["ssim"] <= 1
+    for entry in found:
+        psnr = {given: entry["validation"]["held"][given]["psnr"] for given in ("reference", "auto")}
+        assert entry["score"] == pytest.approx(psnr["reference"] + 0.5 * psnr["auto"])
+    assert outcome.score == max(entry["score"] for entry in found)
+    grid = Image.open(root / "run" / "samples" / "0000030-held.png")
+    assert grid.size == (4 * 40, 2 * 32)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "step 30/30  validation: held reference" in printed.err
+    assert "\r" not in printed.err
+    assert not list((root / "run").glob(".*"))
+
+
+def test_weights_open_as_any_others_and_are_the_averages(root: Path) -> None:
+    fit(checked(root), root / "run")
+    for name in ("best", "last"):
+        opened = weights.open_weights(root / "run" / f"{name}.safetensors", method="toy")
+        assert opened.header.recipe["steps"] == 30
+        assert opened.header.recipe["run"]["step"] in (10, 20, 30)
+        assert opened.header.scores.keys() == {
+            f"held.{given}.{metric}" for given in ("reference", "auto") for metric in ("psnr", "ssim")
+        }
+        assert 0.3 < opened.arrays["guess"] < 0.7
+    averages = Checkpoint.read(root / "run" / "checkpoint.safetensors").part("average.enhancer")
+    last = weights.load_tensors(weights.open_weights(root / "run" / "last.safetensors"))
+    assert averages.keys() == last.keys()
+    for key, array in last.items():
+        np.testing.assert_array_equal(array, averages[key].numpy())
+    enhancer = lowlight.load(root / "run" / "last.safetensors", engine="torch")
+    dark = np.asarray(Image.open(root / "low" / "5.png"))
+    assert abs(enhancer(dark, lightness=0.5).mean() / 255 - 0.5) < 0.01
+
+
+def test_a_run_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(root: Path) -> None:
+    whole = checked(root)
+    fit(whole, root / "whole")
+    asked = iter([False] * 4 + [True])
+    first = fit(whole, root / "parts", stop=lambda: next(asked))
+    assert (first.step, first.finished) == (5, False)
+    place = root / "parts" / "checkpoint.safetensors"
+    second = fit(whole, root / "parts", resume=place, max_minutes=0)
+    assert (second.step, second.finished) == (6, False)
+    torch.manual_seed(99)  # the caller's own generator has no say
+    torch.rand(7)
+    after = torch.get_rng_state()
+    assert fit(whole, root / "parts", resume=place).finished
+    assert torch.equal(torch.get_rng_state(), after)
+    assert_same_run(root / "whole", root / "parts")
+    # Validation comes every ten steps, whoever was stopped; means between stops are of fewer steps.
+    for run in ("whole", "parts"):
+        assert [e["step"] for e in entries(root / run) if "score" in e] == [10, 20, 30]
+
+
+def test_what_a_killed_process_logged_beyond_its_checkpoint_comes_once(root: Path) -> None:
+    fit(checked(root), root / "run")
+    whole = untimed(root / "run")
+    asked = iter([False] * 13 + [True])
+    fit(checked(root), root / "again", stop=lambda: next(asked))
+    with (root / "again" / "log.jsonl").open("a") as file:
+        file.write('{"step": 15, "loss": 1}\n{"step": 20, "lo')
+    fit(checked(root), root / "again", resume=root / "again" / "checkpoint.safetensors")
+    assert [entry["step"] for entry in untimed(root / "again")] == [entry["step"] for entry in whole]
+
+
+def test_a_folder_with_a_run_is_not_overwritten(root: Path) -> None:
+    fit(checked(root, steps=1), root / "run")
+    with pytest.raises(TrainingError, match="holds a run already"):
+        fit(checked(root, steps=1), root / "run")
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(root: Path) -> None:
+    fit(checked(root, steps=2), root / "run")
+    place = root / "run" / "checkpoint.safetensors"
+    with pytest.raises(TrainingError, match="another recipe: steps was 2 and is 3"):
+        fit(checked(root, steps=3), root / "run", resume=place)
+    with pytest.raises(TrainingError, match=r"settings\.noise was None and is 0\.5"):
+        fit(checked(root, steps=2, settings={"noise": 0.5}), root / "run", resume=place)
+    assert fit(checked(root, steps=2, log_every=1), root / "run", resume=place).finished
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"", "expected a checkpoint"), (b"\x08\0\0\0\0\0\0\0{}      ", "expected a checkpoint")],
+)
+def test_what_is_no_checkpoint_is_refused(root: Path, data: bytes, said: str) -> None:
+    (root / "c.safetensors").write_bytes(data)
+    with pytest.raises(TrainingError, match=rf"c\.safetensors: {said}"):
+        fit(checked(root), root / "run", resume=root / "c.safetensors")
+
+
+def test_a_checkpoint_cut_anywhere_is_refused(root: Path) -> None:
+    fit(checked(root, steps=1), root / "run")
+    data = (root / "run" / "checkpoint.safetensors").read_bytes()
+    for share in (0.1, 0.5, 0.99):
+        (root / "cut.safetensors").write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(TrainingError, match=r"cut\.safetensors: expected a checkpoint"):
+            Checkpoint.read(root / "cut.safetensors")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_term_and_photos(root: Path) -> None:
+    with pytest.raises(TrainingError) as caught:
+        fit(checked(root, settings={"poison": [11]}), root / "run")
+    assert "step 12: enhancer.reconstruction is nan; photos: low/" in str(caught.value)
+    assert str(caught.value).count("->") == 4
+    saved = Checkpoint.read(root / "run" / "checkpoint.safetensors")
+    assert saved.values["step"] == 10
+    assert all(tensor.isfinite().all() for tensor in saved.tensors.values())
+
+
+def test_skipping_leaves_the_player_and_steps_the_other(root: Path) -> None:
+    settings = {"poison": [1, 2]}
+    changes: dict[str, Any] = {"settings": settings, "average": None, "save_every": 1, "steps": 6}
+    one = checked(root, non_finite="skip", validation=None, **changes)
+    asked = iter([True])
+    fit(one, root / "run", stop=lambda: next(asked))
+    before = Checkpoint.read(root / "run" / "checkpoint.safetensors")
+    asked = iter([False, True])
+    fit(one, root / "run", resume=root / "run" / "checkpoint.safetensors", stop=lambda: next(asked))
+    after = Checkpoint.read(root / "run" / "checkpoint.safetensors")
+    assert after.values["step"] == 3
+    for key, tensor in before.part("network.enhancer").items():
+        assert torch.equal(tensor, after.part("network.enhancer")[key])
+    assert not torch.equal(
+        before.tensors["network.critic.0.weight"], after.tensors["network.critic.0.weight"]
+    )
+    fit(one, root / "run", resume=root / "run" / "checkpoint.safetensors")
+    assert sum(entry["terms"].get("enhancer.skipped", 0) for entry in entries(root / "run")) <= 2
+    assert fit(one, root / "straight").finished
+    assert sum(entry["terms"].get("enhancer.skipped", 0) for entry in entries(root / "straight")) == 2
+
+
+def test_a_run_that_skips_everything_stops(root: Path) -> None:
+    poison = {"poison": list(range(200))}
+    with pytest.raises(TrainingError, match=r"step 101: enhancer\.reconstruction is nan, 101 times in a row"):
+        fit(checked(root, steps=200, non_finite="skip", validation=None, settings=poison), root / "run")
+
+
+def test_clipping_bounds_the_step(root: Path) -> None:
+    """One step of Adam without momentum's memory moves by rate * g / (|g| + epsilon): huge epsilon shows g."""
+    optimizer = {"rate": 1.0, "epsilon": 1.0, "betas": [0.0, 0.0]}
+    moved = {}
+    for clip in (1e-4, None):
+        settings = {"optimizer": optimizer, "schedule": {"shape": "constant"}}
+        run = root / f"run-{clip}"
+        changes: dict[str, Any] = {"settings": settings, "average": None, "validation": None, "clip": clip}
+        for steps in (1, 2):
+            fit(checked(root, steps=steps, **changes), run / str(steps))
+        one, two = (
+            Checkpoint.read(run / str(steps) / "checkpoint.safetensors").part("network.critic")["0.weight"]
+            for steps in (1, 2)
+        )
+        moved[clip] = float((two - one).norm())
+    assert moved[1e-4] <= 1.01e-4
+    assert moved[None] > 1e-3
+
+
+def test_bf16_is_close_to_float32(root: Path) -> None:
+    found = {}
+    for precision in ("float32", "bf16"):
+        fit(checked(root, precision=precision), root / precision)
+        checkpoint = Checkpoint.read(root / precision / "checkpoint.safetensors")
+        assert {t.dtype for t in checkpoint.part("network").values()} <= {torch.float32, torch.int64}
+        found[precision] = [e["score"] for e in entries(root / precision) if "score" in e]
+    np.testing.assert_allclose(found["bf16"], found["float32"], rtol=0.02)
+    assert found["bf16"] != found["float32"]
+
+
+def test_the_average_is_what_the_formula_says() -> None:
+    average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+    nn.init.constant_(average.weight, 4.0)
+    network.running_mean = torch.tensor([5.0, 6.0])
+    update_average(average, network, 0.75)
+    assert average.weight.tolist() == [3.25, 3.25]
+    assert average.running_mean is not None
+    assert average.running_mean.tolist() == [5, 6]
+    assert network.weight.tolist() == [1, 1]
+
+
+def test_the_average_is_short_at_the_start(root: Path) -> None:
+    """After one step the decay is 2/11."""
+    fit(checked(root, steps=1, validation=None, average=0.999), root / "run")
+    fit(checked(root, steps=1, validation=None, average=1e-9), root / "start")
+    saved = Checkpoint.read(root / "run" / "checkpoint.safetensors")
+    torch.manual_seed(0)
+    from lowlight_toy import Config
+    from lowlight_toy.training import Versus
+
+    class Nothing:
+        def pictures(self) -> list[Any]:
+            return []
+
+    first = Versus(Config(), Versus.Settings(), Nothing(), torch.device("cpu")).networks["enhancer"]  # type: ignore[arg-type]
+    weight = first.state_dict()["first.weight"]
+    expected = weight * (2 / 11) + saved.tensors["network.enhancer.first.weight"] * (9 / 11)
+    torch.testing.assert_close(saved.tensors["average.enhancer.first.weight"], expected)
+
+
+def test_a_stage_starts_from_weights_or_from_a_checkpoint(root: Path) -> None:
+    fit(checked(root), root / "first")
+    before = Checkpoint.read(root / "first" / "checkpoint.safetensors").part("average.enhancer")
+    optimizer = {"optimizer": {"rate": 1e-12}}
+    for name in ("last", "checkpoint"):
+        start = {"enhancer": str(root / "first" / f"{name}.safetensors")}
+        run = root / f"from-{name}"
+        fit(checked(root, steps=1, start=start, settings=optimizer), run)
+        after = Checkpoint.read(run / "checkpoint.safetensors").part("network.enhancer")
+        for key, tensor in before.items():
+            torch.testing.assert_close(after[key], tensor, atol=1e-9, rtol=0)
+    with pytest.raises(RecipeError, match="no network 'painter'; the stage has: enhancer, critic"):
+        fit(checked(root, start={"painter": "x.safetensors"}), root / "third")
+    with pytest.raises(TrainingError, match=r"last\.safetensors: tensor '0.bias' is missing"):
+        fit(checked(root, start={"critic": str(root / "first" / "last.safetensors")}), root / "fourth")
+
+
+def test_validation_photos_are_not_trained_on(root: Path) -> None:
+    (root / "train.txt").write_text("0\n1\n4\n")
+    with pytest.raises(RecipeError, match=r"high/4\.png is trained on"):
+        fit(checked(root), root / "run")
+
+
+def test_a_crop_larger_than_a_photo_is_refused_with_its_name(root: Path) -> None:
+    with pytest.raises(RecipeError, match=r"33 pixels does not fit into low/0\.png \(40x32\)"):
+        fit(checked(root, batches=[{"crop": 33, "count": 1}]), root / "run")
+
+
+def test_a_device_that_is_not_there_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(EngineError, match="device cuda is not available"):
+        fit(checked(root, device="cuda"), root / "run")
+
+
+def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
+    one, two = checked(root), checked(root)
+    data = two.data.model_copy(update={"cache": "device"})
+    fit(one, root / "host")
+    fit(two.model_copy(update={"data": data}), root / "device")
+    a, b = (Checkpoint.read(root / run / "checkpoint.safetensors") for run in ("host", "device"))
+    for name, tensor in a.tensors.items():
+        assert torch.equal(tensor, b.tensors[name]), name
+
+
+# Real processes
+
+
+def start(root: Path, *arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "lowlight", "train", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(PLUGIN), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (run / "log.jsonl").exists() and any(
+            f'"step": {each},' in (run / "log.jsonl").read_text() for each in range(step, step + 200)
+        ):
+            return
+        if process.poll() is not None:
+            break
+        time.sleep(0.005)
+    raise AssertionError(f"step {step} was not reached: {process.communicate()}")
+
+
+@pytest.mark.slow
+def test_a_run_killed_anywhere_and_resumed_is_bit_for_bit_the_run_that_never_stopped(root: Path) -> None:
+    recipe_path = write_recipe(root, steps=400, log_every=1, save_every=7)
+    recipe_text = recipe_path.read_text()
+    process = start(root, str(recipe_path), "--out", "whole")
+    assert process.wait(300) == 0, process.communicate()
+    for kills, step in enumerate((20, 90, 150, 260)):
+        resume = ["--resume"] if kills else []
+        process = start(root, str(recipe_path), "--out", "killed", *resume)
+        wait_for_step(root / "killed", step, process)
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL
+        process.communicate()
+    process = start(root, str(recipe_path), "--out", "killed", "--resume")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert output.strip() == "killed/best.safetensors"
+    assert_same_run(root / "whole", root / "killed")
+    assert untimed(root / "whole") == untimed(root / "killed")
+    assert recipe_path.read_text() == recipe_text
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
+    recipe_path = write_recipe(root, steps=100_000, log_every=1, validation=None)
+    process = start(root, str(recipe_path), "--out", "run")
+    wait_for_step(root / "run", 10, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    saved = Checkpoint.read(root / "run" / "checkpoint.safetensors")
+    assert f"saved step {saved.values['step']} of 100000" in errors
+    assert (root / "run" / "last.safetensors").exists()
+    again = start(root, str(recipe_path), "--out", "run", "--resume", "--max-minutes", "0")
+    _, errors = again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert f"0 minutes are over: saved step {saved.values['step'] + 1}" in errors
+
+
+@pytest.mark.slow
+def test_wrong_use_of_the_command_is_one_line_and_status_2(root: Path) -> None:
+    process = start(root, str(write_recipe(root)), "stepz=3")
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert output == ""
+    assert errors.startswith("lowlight: ")
+    assert errors.count("\n") == 1
