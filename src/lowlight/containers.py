@@ -316,6 +316,8 @@ def splices(
         return _splice_webp(file, metadata, alpha), []
     if kind == "tiff":
         return _splice_tiff(file, metadata), []
+    if kind == "avif":
+        return _splice_avif(file, metadata), []
     return [], []
 
 
@@ -454,3 +456,48 @@ def _splice_tiff(file: BinaryIO, metadata: Metadata) -> list[Splice]:
         Splice(at, layout.inline, layout.pack(layout.pointer, start)),
         Splice(end, 0, b"\0" * (end % 2) + tiff.build(added, layout, start, kept)),
     ]
+
+
+EMPTY_EXIF = b"II*\0\x08\0\0\0" + bytes(6)
+"""A directory without tags: the AVIF encoder makes room for an item, and the true EXIF takes its place."""
+
+
+def _splice_avif(file: BinaryIO, metadata: Metadata) -> list[Splice]:
+    """EXIF at the end of the file, and its item's location changed to there (ISO 14496-12, 8.11.3)."""
+    if metadata.exif is None:
+        return []
+    end = file.seek(0, 2)
+    file.seek(0)
+    head = file.read(1 << 16)
+    at, length = _exif_extent(head)
+    payload = struct.pack(">I", len(_EXIF)) + _EXIF + metadata.exif
+    place = bytes(length - 10) + struct.pack(">HII", 1, end + 8, len(payload))
+    return [
+        Splice(at, length, place),
+        Splice(end, 0, struct.pack(">I4s", 8 + len(payload), b"mdat") + payload),
+    ]
+
+
+def _exif_extent(head: bytes) -> tuple[int, int]:
+    """Where base, number of extents, offset and length of the EXIF item stand, and how many bytes they are.
+
+    For a file that libvips wrote: sizes of four bytes, small numbers of items, one extent for EXIF.
+    """
+    entry = head.index(b"infe") + 4
+    while head[entry + 8 : entry + 12] != b"Exif":
+        entry = head.index(b"infe", entry) + 4
+    item = head[entry + 4 : entry + 6]
+    at = head.index(b"iloc") + 4
+    version, sizes = head[at], head[at + 4 : at + 6]
+    if version > 1 or sizes[0] != 0x44 or sizes[1] not in (0x00, 0x40):
+        raise PhotoError("can't be written: the AVIF encoder places its items in an unknown way")
+    base = sizes[1] >> 4
+    (count,) = struct.unpack(">H", head[at + 6 : at + 8])
+    at += 8
+    for _ in range(count):
+        start = at + (6 if version == 1 else 4)
+        (extents,) = struct.unpack(">H", head[start + base : start + base + 2])
+        if head[at : at + 2] == item and extents == 1:
+            return start, base + 10
+        at = start + base + 2 + 8 * extents
+    raise PhotoError("can't be written: the AVIF encoder left no room for EXIF")

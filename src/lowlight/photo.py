@@ -37,7 +37,7 @@ SUFFIXES: dict[str, Format] = {
 }  # fmt: skip
 """Formats by the suffix of a name, lower case."""
 
-_STRIP = 16
+_STRIP = 8
 """Rows that are decoded at once; few, so that libvips' small buffers are used again."""
 
 

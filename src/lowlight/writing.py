@@ -123,7 +123,7 @@ def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers
             return [], tuple(notes)
         if kind == "avif":
             for key, data in (
-                ("exif-data", metadata.exif),
+                ("exif-data", metadata.exif and containers.EMPTY_EXIF),
                 ("xmp-data", metadata.xmp),
                 ("icc-profile-data", metadata.icc),
             ):
@@ -158,8 +158,8 @@ def _settings(kind: Format, quality: int, photo: Photo, metadata: Metadata) -> d
         large = photo.samples.nbytes > 3 << 30
         return {"compression": "deflate", "predictor": predictor, "bigtiff": large, "keep": "none"}
     if kind == "webp":
-        return {"Q": quality, "lossless": quality == 100, "exact": True, "keep": "none"}
-    # The slower default effort takes 16 times as long for as many bytes.
+        return {"Q": quality, "lossless": quality == 100, "exact": True, "effort": 2, "keep": "none"}
+    # The default effort takes 16 times as long for as many bytes.
     keep = {"exif": metadata.exif, "xmp": metadata.xmp, "icc": metadata.icc}
     return {
         "Q": quality,
