@@ -1,18 +1,18 @@
 .PHONY: setup check test slow bench docs
 
 setup:  ## everything that tests and training need
-	uv sync --extra train --group dev
+	uv sync --group dev
 
 check:  ## what CI checks before it tests
-	uv run --extra train --group dev ruff check .
-	uv run --extra train --group dev ruff format --check .
-	uv run --extra train --group dev mypy --strict src
+	uv run --group dev ruff check .
+	uv run --group dev ruff format --check .
+	uv run --group dev mypy --strict src
 
 test:  ## the fast set
-	uv run --extra train --group dev pytest
+	uv run --group dev pytest
 
 slow:  ## training runs, killed processes, large photos
-	uv run --extra train --group dev pytest -m slow
+	uv run --group dev pytest -m slow
 
 bench:  ## quality and speed of the shipped model
 	uv run --extra train python benchmarks/shipped_model.py
