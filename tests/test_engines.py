@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import psutil
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -182,6 +183,15 @@ def test_threads_share_an_engine(tile: methods.Array) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(job, range(64)))
+
+
+def test_an_engine_has_the_threads_that_it_was_given() -> None:
+    process = psutil.Process()
+    for threads in (1, 3):
+        before = process.num_threads()
+        engine = OnnxEngine(GAIN, threads=threads)
+        assert process.num_threads() - before == threads - 1  # the caller's thread is one of them
+        del engine
 
 
 # torch

@@ -196,7 +196,8 @@ def _read(path: Path) -> bytes:
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
                 raise WeightsError(f"{path}: {size} bytes; weights have at most {MAX_BYTES}")
-            return start + file.read(MAX_BYTES - len(start))
+            file.seek(0)
+            return file.read(size)
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read: {error.strerror}") from None
 

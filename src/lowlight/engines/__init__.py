@@ -65,3 +65,8 @@ def check_result(result: Array, tile: Array) -> Array:
     if not np.isfinite(result.sum()):  # one pass; NaN and infinity survive a sum
         raise EngineError(f"the network made values that are not finite (NaN or infinity) of {where}")
     return result
+
+
+def one_line(error: Exception) -> str:
+    """A library's error text, for use inside a message of one line."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lowlight.engines import OutOfMemory, check_result, feed, graph_bytes
+from lowlight.engines import OutOfMemory, check_result, feed, graph_bytes, one_line
 from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
 from lowlight.weights import Weights
@@ -32,7 +32,7 @@ class OpenvinoEngine:
     ) -> None:
         """
         model: opened weights, or the bytes of a graph that is trusted.
-        threads: default: one a physical core.
+        threads: default: OpenVINO's own choice.
         precision: named to OpenVINO always, because its own default is bf16 where the CPU has it.
         """
         settings: dict[str, Any] = {
@@ -45,9 +45,7 @@ class OpenvinoEngine:
         try:
             self._model = core.compile_model(core.read_model(graph_bytes(model)), "CPU", settings)
         except RuntimeError as error:
-            raise EngineError(
-                f"OpenVINO cannot load the graph: {str(error).splitlines()[-1][:300]}"
-            ) from None
+            raise EngineError(f"OpenVINO cannot load the graph: {one_line(error)}") from None
         self._inputs = [port.get_any_name() for port in self._model.inputs]
         self._local = threading.local()
 
@@ -62,5 +60,5 @@ class OpenvinoEngine:
         except RuntimeError as error:
             if "alloc" in str(error):
                 raise OutOfMemory(f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels did not fit") from None
-            raise EngineError(f"OpenVINO failed on a tile: {str(error).splitlines()[-1][:300]}") from None
+            raise EngineError(f"OpenVINO failed on a tile: {one_line(error)}") from None
         return check_result(np.array(result[0].transpose(1, 2, 0)), tile)
