@@ -13,9 +13,10 @@ from PIL import Image
 
 from lowlight import photo as photos
 from lowlight.batch import Outcome, Settings, _Budget, run
+from lowlight.containers import SUFFIXES
 from lowlight.enhancer import Report
 from lowlight.methods import Controls
-from lowlight.plan import SUFFIXES, make_plan
+from lowlight.plan import make_plan
 
 
 class Doubler:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lowlight.containers import SUFFIXES
 from lowlight.errors import UseError
-from lowlight.plan import SUFFIXES, make_plan, shown
+from lowlight.plan import make_plan, shown
 
 
 @pytest.fixture(autouse=True)

@@ -92,7 +92,10 @@ def _check_target(target: Path, mark: str, overwrite: bool) -> bool:
         return False
     if target.exists() and not target.is_file():
         raise PhotoError(f"{shown(target)} exists and is no file")
-    found = read_fingerprint(target) if target.is_file() else None
+    try:
+        found = read_fingerprint(target)
+    except PhotoError:  # no photo at all, or a link that leads nowhere
+        found = None
     if found == mark:
         return True
     if overwrite:
@@ -295,7 +298,7 @@ def _needed(described: Mapping[str, Any], method: Method) -> int:
     from lowlight.enhancer import TILE_BYTES
     from lowlight.tiles import PREFERRED
 
-    width, height = described["width"], described["height"]
+    width, height = int(described["width"]), int(described["height"])
     sample = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
     tile = (width + method.multiple) * (height + method.multiple)
     if method.halo is not None:

@@ -19,6 +19,13 @@ from lowlight.metadata import Metadata, exif_for_tiff, exif_from_tiff, join_xmp,
 
 Format = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm"]
 
+SUFFIXES: dict[str, Format] = {
+    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff",
+    ".tiff": "tiff", ".webp": "webp", ".avif": "avif", ".bmp": "bmp", ".dib": "bmp", ".ppm": "ppm",
+    ".pgm": "ppm", ".pnm": "ppm",
+}  # fmt: skip
+"""Formats by the suffix of a name, lower case; a format's first suffix is the usual one."""
+
 NAMES: dict[Format, str] = {
     "jpeg": "JPEG",
     "png": "PNG",
@@ -319,6 +326,20 @@ def splices(
     if kind == "avif":
         return _splice_avif(file, metadata), []
     return [], []
+
+
+def mark(kind: Format, file: BinaryIO, fingerprint: str) -> Splice:
+    """A fingerprint in BMP and PPM, which hold no XMP: a comment in PPM, behind the pixels in BMP."""
+    line = f"# lowlight:fingerprint {fingerprint}\n".encode()
+    return Splice(3 if kind == "ppm" else file.seek(0, 2), 0, line)
+
+
+def find_mark(kind: Format, file: BinaryIO) -> str | None:
+    """The fingerprint that ``mark`` put into a BMP or PPM file."""
+    line = rb"# lowlight:fingerprint ([!-~]+)\n"
+    file.seek(0 if kind == "ppm" else max(0, file.seek(0, 2) - 512))
+    found = re.search(rb"\AP[56]\n" + line if kind == "ppm" else line + rb"\Z", file.read(512))
+    return found and found[1].decode()
 
 
 def copy_spliced(source: BinaryIO, target: BinaryIO, changes: list[Splice]) -> None:

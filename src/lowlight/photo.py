@@ -30,13 +30,6 @@ from lowlight.writing import Strip as Strip
 
 MAX_PIXELS = 250_000_000
 
-SUFFIXES: dict[str, Format] = {
-    ".jpg": "jpeg", ".jpeg": "jpeg", ".jpe": "jpeg", ".jfif": "jpeg", ".png": "png", ".tif": "tiff",
-    ".tiff": "tiff", ".webp": "webp", ".avif": "avif", ".bmp": "bmp", ".dib": "bmp", ".ppm": "ppm",
-    ".pgm": "ppm", ".pnm": "ppm",
-}  # fmt: skip
-"""Formats by the suffix of a name, lower case."""
-
 _STRIP = 8
 """Rows that are decoded at once; few, so that libvips' small buffers are used again."""
 
@@ -102,6 +95,8 @@ def describe_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = M
     """What a photo is, from its header alone. Raises PhotoError as ``read_photo`` does, damage apart."""
     with opened(source, max_pixels) as file:
         picture = open_picture(file, max_pixels)
+        if picture.format in ("bmp", "ppm"):
+            picture.fingerprint = containers.find_mark(picture.format, file)
     metadata = picture.metadata
     width, height = picture.width, picture.height
     turned = picture.orientation >= 5
@@ -131,6 +126,8 @@ def read_fingerprint(source: Path | str) -> str | None:
         kind = containers.sniff(file.read(512))
         if kind == "avif":
             return open_picture(file, MAX_PIXELS).fingerprint
+        if kind in ("bmp", "ppm"):
+            return containers.find_mark(kind, file)
         return find_fingerprint(containers.scan(kind, file).xmp)
 
 
@@ -200,8 +197,8 @@ def write_photo(
     format: default: what the target's suffix names, or else the photo's own.
     quality: 1 to 100 for JPEG (4:4:4), WebP and AVIF; 100 means lossless for the last two.
     strip: ``gps`` leaves out the place; ``all`` leaves out everything but the colour profile.
-    fingerprint: a short text that ``read_fingerprint`` finds again (XMP; not in BMP and PPM); an older one
-    never survives.
+    fingerprint: a short text that ``read_fingerprint`` finds again (in the XMP; in PPM a comment, in BMP
+    behind the pixels); an older one never survives.
 
     16-bit and float photos keep 16 bits in PNG and PPM, their own kind in TIFF, 12 bits in AVIF, and are
     rounded to 8 in JPEG, WebP and BMP. Raises PhotoError, in one line that begins with the target's name;
@@ -213,5 +210,5 @@ def write_photo(
     if not isinstance(target, (Path, str)):
         return write_stream(photo, target, Order(kind, quality, strip, fingerprint))
     if format is None:
-        kind = SUFFIXES.get(Path(target).suffix.lower(), kind)
+        kind = containers.SUFFIXES.get(Path(target).suffix.lower(), kind)
     return write_file(photo, Path(target), Order(kind, quality, strip, fingerprint))

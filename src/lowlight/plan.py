@@ -9,31 +9,10 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from lowlight.containers import sniff
+from lowlight.containers import SUFFIXES, Format, sniff
 from lowlight.errors import PhotoError, UseError
-
-if TYPE_CHECKING:
-    from lowlight.containers import Format
-
-SUFFIXES: dict[str, Format] = {
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".jpe": "jpeg",
-    ".jfif": "jpeg",
-    ".png": "png",
-    ".tif": "tiff",
-    ".tiff": "tiff",
-    ".webp": "webp",
-    ".avif": "avif",
-    ".bmp": "bmp",
-    ".ppm": "ppm",
-    ".pgm": "ppm",
-    ".pnm": "ppm",
-}
-"""What counts as a photo in a folder, and the format that a result's name asks for. A format's first suffix
-is the one that ``--format`` gives."""
 
 OWN = ".enhanced"
 """Results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
