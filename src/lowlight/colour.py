@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight.libvips import vips
+from lowlight.libvips import VipsError, failing, vips
 from lowlight.methods import Array
 
 Space = Literal["RGB", "GRAY", "CMYK"]
@@ -167,9 +167,10 @@ def converts(profile: bytes) -> bool:
         return False
     pixel = vips().Image.black(1, 1, bands=bands).copy(interpretation=interpretation)
     try:
-        back = from_srgb(to_srgb(pixel, profile), profile)
-        return len(back.write_to_memory()) == bands
-    except vips().Error:
+        with failing():
+            back = from_srgb(to_srgb(pixel, profile), profile)
+            return len(back.write_to_memory()) == bands
+    except VipsError:
         return False
 
 

@@ -299,6 +299,14 @@ def _scan_tiff(file: BinaryIO, blocks: Blocks) -> None:
     blocks.exif = exif_from_tiff(file, layout, entries)
 
 
+def tiff_storage(file: BinaryIO) -> tuple[bool, int]:
+    """Whether a TIFF's values are stored bare, without compression, and how many channels there are."""
+    layout = tiff.read_layout(file)
+    entries, _ = tiff.read_entries(file, layout, layout.first)
+    compression = tiff.read_integer(file, layout, entries.get(259))
+    return compression in (None, 1), tiff.read_integer(file, layout, entries.get(277)) or 1
+
+
 def _scan_avif(file: BinaryIO, blocks: Blocks) -> None:
     head = file.read(1 << 16)
     if re.match(rb"....ftyp.{0,64}?avis", head, re.DOTALL):

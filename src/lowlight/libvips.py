@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -20,6 +22,24 @@ def vips() -> Any:
 
     pyvips.block_untrusted_set(True)
     return pyvips
+
+
+class VipsError(Exception):
+    """libvips refused; the text is its reason."""
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    """Turn libvips' errors into VipsError."""
+    pyvips = vips()
+    try:
+        yield
+    except pyvips.Error as error:
+        raise VipsError(error.detail) from error
+    except UnicodeDecodeError as error:
+        # pyvips stumbles over a reason that quotes bytes of the file, and leaves it to be met again.
+        pyvips.vips_lib.vips_error_clear()
+        raise VipsError("no reason that can be shown") from error
 
 
 def image_of(samples: NDArray[Any]) -> Any:
@@ -44,5 +64,5 @@ def named(image: Any) -> Any:
 
 def reason(error: Exception) -> str:
     """The first line of what libvips or Pillow says, fit for one line."""
-    lines = [line.strip() for line in str(getattr(error, "detail", "") or error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return "".join(c for c in lines[0] if c.isprintable())[:120] if lines else "no reason given"

@@ -313,6 +313,7 @@ def _parse(xmp: bytes) -> dom.Document:
     try:
         document = dom.parseString(xmp.strip(b"\0 \t\r\n"))  # noqa: S318 (see above)
         _rdf(document)
+        document.toxml()  # here, and not later, a document that is nested too deep fails
         return document
     except (ExpatError, RecursionError, LookupError) as error:
         raise ValueError(f"XMP is no XML: {error}") from error

@@ -12,6 +12,7 @@ Rules for what has no one answer:
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -206,6 +207,8 @@ def write_photo(
     """
     if not 1 <= quality <= 100:
         raise PhotoError(f"quality {quality}: expected 1 to 100")
+    if fingerprint is not None and not re.fullmatch("[!-~]{1,256}", fingerprint):
+        raise ValueError(f"fingerprint {fingerprint!r}: expected 1 to 256 characters of ASCII without blanks")
     kind = format or photo.format
     if not isinstance(target, (Path, str)):
         return write_stream(photo, target, Order(kind, quality, strip, fingerprint))

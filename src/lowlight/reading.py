@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
 from lowlight.errors import PhotoError
-from lowlight.libvips import image_of, reason, rounded, vips
+from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import (
     Metadata,
     edit_exif,
@@ -132,38 +132,40 @@ def open_picture(file: BinaryIO, max_pixels: int) -> Picture:
     blocks = containers.scan(kind, file)
     image, held = _open_vips(kind, file, max_pixels, blocks)
     if kind == "avif":
-        fields = image.get_fields()
         for name, key in (("exif", "exif-data"), ("xmp", "xmp-data"), ("icc", "icc-profile-data")):
-            if key in fields:
-                setattr(
-                    blocks, name, bytes(image.get(key)).removeprefix(b"Exif\0\0" if name == "exif" else b"")
-                )
+            if image.get_typeof(key):
+                setattr(blocks, name, bytes(image.get(key)).removeprefix(b"Exif\0\0"))
     if image.get_typeof("n-pages") and image.get("n-pages") > 1 and not blocks.notes:
         blocks.notes.append(containers.FIRST_ONLY)
-    return replace(_interpret(kind, image, blocks), held=held)
+    try:
+        with failing():
+            return replace(_interpret(kind, image, blocks), held=held)
+    except VipsError as error:
+        raise _broken(kind, error) from error
 
 
 def _open_vips(
     kind: Format, file: BinaryIO, max_pixels: int, blocks: containers.Blocks
 ) -> tuple[Any, object]:
     """A libvips image whose header has been read, within the limit of pixels, and what it reads from."""
-    library = vips()
+    pyvips = vips()
     held = b""
     try:
-        if isinstance(file, io.BytesIO):
-            held = file.getvalue()
-            source = library.Source.new_from_memory(held)
-        elif kind in ("webp", "avif"):
-            # libvips would map files of these two, and a map of a file that someone cuts kills the process.
-            held = _whole(file, max_pixels)
-            source = library.Source.new_from_memory(held)
-        else:
-            os.lseek(file.fileno(), 0, os.SEEK_SET)
-            source = library.Source.new_from_descriptor(file.fileno())
-        image = library.Operation.call(
-            f"{_LOADERS[kind]}_source", source, access="sequential", fail_on="error"
-        )
-    except library.Error as error:
+        with failing():
+            if isinstance(file, io.BytesIO):
+                held = file.getvalue()
+                source = pyvips.Source.new_from_memory(held)
+            elif kind in ("webp", "avif"):
+                # libvips would map files of these two; a map of a file that someone cuts kills the process.
+                held = _whole(file, max_pixels)
+                source = pyvips.Source.new_from_memory(held)
+            else:
+                os.lseek(file.fileno(), 0, os.SEEK_SET)
+                source = pyvips.Source.new_from_descriptor(file.fileno())
+            image = pyvips.Operation.call(
+                f"{_LOADERS[kind]}_source", source, access="sequential", fail_on="error"
+            )
+    except VipsError as error:
         if kind == "tiff":
             # Pillow turns TIFFs by itself.
             blocks.orientation = 1
@@ -202,7 +204,6 @@ def _broken(kind: Format, error: Exception) -> PhotoError:
 
 def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
     """Rules of colour, depth and orientation; all lazily, no pixel is decoded here."""
-    library = vips()
     notes = blocks.notes
     bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
     if image.format == "double":
@@ -237,28 +238,26 @@ def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
     if blocks.premultiplied and alpha:
         image = rounded(image.unpremultiply(), dtype)
         notes.append("Colours were stored multiplied by their opacity; they are stored apart now.")
-    try:
-        if cmyk:
-            image = colour.to_srgb(image, icc)
-            icc = None
-            notes.append("CMYK was converted to sRGB; the result is RGB.")
-        elif convert:
-            image = colour.to_srgb(image, icc)
-            if colours == 1:
-                image = image[0].bandjoin(image[3]) if alpha else image[0]
-    except library.Error as error:
-        raise _broken(kind, error) from error
+    if cmyk:
+        image = colour.to_srgb(image, icc if convert else None)
+        icc = None
+        notes.append("CMYK was converted to sRGB; the result is RGB.")
+    elif convert:
+        image = colour.to_srgb(image, icc)
+        if colours == 1:
+            image = image[0].bandjoin(image[3]) if alpha else image[0]
     if kind == "avif" and 8 < bits < 16:
         # libvips shifts, so that the brightest value of 10 bits would be 65472.
         full = ((1 << bits) - 1) << (16 - bits)
         image = rounded(image * (65535 / full), dtype)
 
-    region = library.Region.new(image)
+    region = vips().Region.new(image)
 
     def rows(top: int, count: int) -> NDArray[Any]:
         try:
-            data = region.fetch(0, top, image.width, count)
-        except library.Error as error:
+            with failing():
+                data = region.fetch(0, top, image.width, count)
+        except VipsError as error:
             raise _broken(kind, error) from error
         return np.frombuffer(data, dtype).reshape(count, image.width, image.bands)
 
@@ -285,28 +284,26 @@ def _upright(
 ) -> tuple[int, Metadata]:
     """The orientation that the pixels wait for, and the metadata as they are true after it."""
     exif, xmp, resolution = blocks.exif, blocks.xmp, blocks.resolution
-    orientation = blocks.orientation
+    orientations = [blocks.orientation]
     if exif is not None:
         try:
-            orientation = orientation or exif_orientation(exif)
+            orientations.append(exif_orientation(exif))
             resolution = resolution or exif_resolution(exif)
         except ValueError:
             blocks.notes.append("The EXIF can't be read and was dropped.")
             exif = None
     if xmp is not None:
         try:
-            orientation = orientation or xmp_orientation(xmp)
+            orientations.append(xmp_orientation(xmp))
         except ValueError:
             blocks.notes.append("The XMP can't be read and was dropped.")
             xmp = None
-    if kind == "avif":
-        orientation = 1
-    orientation = orientation or 1
+    orientation = 1 if kind == "avif" else next((found for found in orientations if found), 1)
     size = (height, width) if orientation >= 5 else (width, height)
     if exif is not None:
         exif = edit_exif(exif, size)
     if xmp is not None:
-        if has_gain_map(xmp) and containers.GAIN_MAP not in blocks.notes:
+        if has_gain_map(xmp):
             blocks.notes.append(containers.GAIN_MAP)
         xmp = edit_xmp(xmp, size)
     if orientation >= 5 and resolution is not None:
@@ -323,9 +320,15 @@ def find_fingerprint(xmp: bytes | None) -> str | None:
 
 
 def _open_odd_tiff(file: BinaryIO, max_pixels: int, refusal: Exception) -> Any:
-    """A TIFF that libvips can't open, by Pillow; only where Pillow keeps its depth."""
+    """A TIFF that libvips can't open, by Pillow: only bare values, and only where Pillow keeps their depth.
+
+    Compressed ones would go to a second libtiff, which writes its complaints to stderr.
+    """
     from PIL.TiffImagePlugin import TiffImageFile
 
+    bare, channels = containers.tiff_storage(file)
+    if not bare or channels > 4:
+        raise _broken("tiff", refusal)
     file.seek(0)
     with _PILLOW, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -333,21 +336,17 @@ def _open_odd_tiff(file: BinaryIO, max_pixels: int, refusal: Exception) -> Any:
             with TiffImageFile(file) as image:
                 _check_size(image.width, image.height, max_pixels)
                 depths = image.tag_v2.get(258, (1,))
-                if image.mode == "I;16" and set(depths) <= {12, 16}:
-                    values = np.asarray(image)
-                    if depths[0] == 12:
-                        values = (values.astype(np.uint32) * 65535 + 2047) // 4095
-                    samples = values.astype(np.uint16)
-                elif max(depths) <= 8 and image.mode in ("1", "L", "LA", "RGB", "RGBA", "CMYK"):
-                    samples = np.asarray(image.convert("L") if image.mode == "1" else image)
+                if image.mode == "I;16" and set(depths) == {12}:
+                    samples = ((np.asarray(image).astype(np.uint32) * 65535 + 2047) // 4095).astype(np.uint16)
+                elif set(depths) == {8} and image.mode in ("L", "LA", "RGB", "RGBA"):
+                    samples = np.asarray(image)
                 else:
                     raise _broken("tiff", refusal)
         except (PhotoError, MemoryError):
             raise
         except Exception as error:  # Pillow's plugins raise whatever a damaged file makes them stumble over
             raise _broken("tiff", refusal) from error
-    cmyk = samples.shape[-1] == 4 and image.mode == "CMYK"
-    return image_of(samples).copy(interpretation="cmyk") if cmyk else image_of(samples)
+    return image_of(samples)
 
 
 def _open_bmp(file: BinaryIO, max_pixels: int) -> Picture:

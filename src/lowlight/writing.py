@@ -17,7 +17,7 @@ import numpy as np
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
 from lowlight.errors import PhotoError
-from lowlight.libvips import image_of, reason, rounded, vips
+from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import Metadata, edit_exif, edit_xmp
 from lowlight.reading import shown
 
@@ -115,27 +115,26 @@ def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers
         notes.append(f"{containers.NAMES[kind]} holds no transparency; it was left out.")
     if photo.samples.dtype != np.uint8 and kind in ("jpeg", "webp", "bmp"):
         notes.append(f"{containers.NAMES[kind]} holds 8 bits; the values were rounded.")
-    library = vips()
     try:
-        image = _outgoing_image(photo, metadata.icc, kind, alpha=alpha)
-        if kind in ("bmp", "ppm"):
-            _save_plain(image, file, kind, photo.metadata.resolution if order.strip != "all" else None)
-            return [], tuple(notes)
-        if kind == "avif":
-            for key, data in (
-                ("exif-data", metadata.exif and containers.EMPTY_EXIF),
-                ("xmp-data", metadata.xmp),
-                ("icc-profile-data", metadata.icc),
-            ):
-                if data is not None:
-                    image.set_type(library.GValue.blob_type, key, data)
-        library.Operation.call(
-            _SAVERS[kind],
-            image,
-            library.Target.new_to_descriptor(file.fileno()),
-            **_settings(kind, order.quality, photo, metadata),
-        )
-    except library.Error as error:
+        with failing():
+            image = _outgoing_image(photo, metadata.icc, kind, alpha=alpha)
+            if kind in ("bmp", "ppm"):
+                _save_plain(image, file, kind, photo.metadata.resolution if order.strip != "all" else None)
+                changes = [containers.mark(kind, file, order.fingerprint)] if order.fingerprint else []
+                return changes, tuple(notes)
+            pyvips = vips()
+            if kind == "avif":
+                for key, data in (
+                    ("exif-data", metadata.exif and containers.EMPTY_EXIF),
+                    ("xmp-data", metadata.xmp),
+                    ("icc-profile-data", metadata.icc),
+                ):
+                    if data is not None:
+                        image.set_type(pyvips.GValue.blob_type, key, data)
+            target = pyvips.Target.new_to_descriptor(file.fileno())
+            settings = _settings(kind, order.quality, photo, metadata)
+            pyvips.Operation.call(_SAVERS[kind], image, target, **settings)
+    except VipsError as error:
         raise PhotoError(f"can't be written ({reason(error)})") from error
     changes, more = containers.splices(kind, file, metadata, alpha=alpha)
     return changes, (*notes, *more)
