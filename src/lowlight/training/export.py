@@ -9,15 +9,16 @@ from __future__ import annotations
 import copy
 import math
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lowlight.engines.onnx import OnnxEngine
 from lowlight.errors import EngineError
@@ -86,24 +87,38 @@ def _random_tile(method: Method, rows: int, columns: int, seed: int) -> tuple[Ar
     return tile, method.observe(tile, method.Controls(lightness=0.5))
 
 
+class _Positional(nn.Module):
+    """The network with its observation as one argument: the exporter wants every argument by name or place."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, dark: Tensor, observation: dict[str, Tensor]) -> Tensor:
+        enhanced: Tensor = self.network(dark, **observation)
+        return enhanced
+
+
 def _to_onnx(network: nn.Module, tile: Array, observation: Observation) -> onnx.ModelProto:
     # Two of each: the exporter takes an axis of length one for constant.
-    inputs = {name: torch.from_numpy(np.stack([array] * 2)) for name, array in observation.items()}
-    inputs = {"dark": torch.from_numpy(np.stack([tile.transpose(2, 0, 1)] * 2)), **inputs}
-    dynamic = torch.export.Dim.DYNAMIC
-    axes: dict[str, dict[int, Any]] = {name: {0: dynamic} for name in inputs}
-    axes["dark"] = {0: dynamic, 2: dynamic, 3: dynamic}
-    program = torch.onnx.export(
-        network,
-        (inputs.pop("dark"),),
-        kwargs=inputs,
-        input_names=list(axes),
-        output_names=["enhanced"],
-        dynamic_shapes=axes,
-        opset_version=OPSET,
-        dynamo=True,
-        verbose=False,
-    )
+    dark = torch.from_numpy(np.stack([tile.transpose(2, 0, 1)] * 2))
+    seen = {name: torch.from_numpy(np.stack([observation[name]] * 2)) for name in sorted(observation)}
+    free = torch.export.Dim.DYNAMIC
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's export warns of torch's own deprecations
+        program = torch.onnx.export(
+            _Positional(network).eval(),
+            (dark, seen),
+            input_names=["dark", *seen],
+            output_names=["enhanced"],
+            dynamic_shapes={
+                "dark": {0: free, 2: free, 3: free},
+                "observation": {name: {0: free} for name in seen},
+            },
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
     if program is None:
         raise EngineError("torch.onnx.export gave no program")
     return _clean(program.model_proto)

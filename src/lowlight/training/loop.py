@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lowlight import methods, weights
@@ -396,8 +397,11 @@ def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> Non
         elif before != now:
             yield f"{key} was {before!r} and is {now!r}"
 
-    wanted = recipe.model_dump(mode="json")
-    kept = [{key: value for key, value in each.items() if key not in FREE} for each in (saved, wanted)]
+    try:
+        before = Recipe.model_validate(saved)
+    except ValidationError as error:
+        raise TrainingError(f"{where}: its recipe is not valid here: {error.errors()[0]['msg']}") from None
+    kept = [each.model_dump(mode="json", exclude=set(FREE)) for each in (before, recipe)]
     for each in kept:  # the photos may lie elsewhere or in other memory
         each["data"] = {key: value for key, value in each["data"].items() if key not in ("root", "cache")}
     for difference in walk(kept[0], kept[1], ""):
