@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowlight.containers import SUFFIXES
-from lowlight.errors import UseError
-from lowlight.plan import make_plan, shown
+from lowlight.errors import UseError, shown
+from lowlight.plan import make_plan
 
 
 @pytest.fixture(autouse=True)

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from lowlight.errors import LowlightError, PhotoError
-from lowlight.plan import Job, reason, shown
+from lowlight.errors import LowlightError, PhotoError, reason, shown
+from lowlight.plan import Job
 
 if TYPE_CHECKING:
     from lowlight.enhancer import Enhancer, Report
@@ -98,6 +98,8 @@ def _check_target(target: Path, mark: str, overwrite: bool) -> bool:
         found = None
     if found == mark:
         return True
+    if found is None and target.is_symlink():
+        raise PhotoError(f"{shown(target)} is a link to what lowlight did not make; remove the link")
     if overwrite:
         return False
     why = "was not made by lowlight"
@@ -248,13 +250,15 @@ class _Batch:
         finally:
             self._advance(1.0 - reported)
         # Errors of a photo begin with its name, as every line about it does.
-        return Outcome(source, target, "failed", text.removeprefix(f"{shown(source)}: "))
+        for name in (shown(source),) if job.source else ("<stdin>", "photo"):
+            text = text.removeprefix(f"{name}: ")
+        return Outcome(source, target, "failed", text)
 
     def _enhance(self, job: Job, outcome: Outcome, progress: Callable[[float], None]) -> Outcome:
         from lowlight.photo import describe_photo, read_photo, write_photo
 
         settings, target = self._settings, job.target
-        source: Path | bytes = sys.stdin.buffer.read() if job.source is None else job.source
+        source = job.source or _read_stdin(settings.max_pixels)
         if target is not None:
             _check_writable(target.parent)
         described = describe_photo(source, max_pixels=settings.max_pixels)
@@ -304,6 +308,14 @@ def _needed(described: Mapping[str, Any], method: Method) -> int:
     if method.halo is not None:
         tile = min(tile, (PREFERRED + 2 * method.halo + method.multiple) ** 2)
     return width * height * 3 * (2 * sample + 2) + tile * TILE_BYTES
+
+
+def _read_stdin(max_pixels: int) -> bytes:
+    """All of standard input, if it begins as a photo does and ends before it is too large for one."""
+    from lowlight.reading import opened
+
+    with opened(sys.stdin.buffer, max_pixels) as file:
+        return file.read()
 
 
 def _content(source: Path | bytes) -> str:

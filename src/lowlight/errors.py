@@ -1,5 +1,26 @@
 """What can go wrong, said in one line each: what was expected, what came, what to do."""
 
+from __future__ import annotations
+
+import os
+
+
+def shown(name: object) -> str:
+    """A name on one line of text: control characters and bytes that are not UTF-8 as escapes."""
+    text = os.fsdecode(name) if isinstance(name, bytes | os.PathLike) else str(name)
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # how Python holds a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def reason(error: OSError) -> str:
+    """What the system says, without number and name."""
+    return (error.strerror or str(error) or type(error).__name__).lower()
+
 
 class LowlightError(Exception):
     """Base of every error that a user can cause or mend; its text is one line without a traceback."""

@@ -6,13 +6,13 @@ import glob
 import os
 import stat
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
 from lowlight.containers import SUFFIXES, Format, sniff
-from lowlight.errors import PhotoError, UseError
+from lowlight.errors import PhotoError, UseError, reason, shown
 
 OWN = ".enhanced"
 """Results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
@@ -39,17 +39,6 @@ class Plan:
     failures: list[tuple[Path, str]]
     """What was asked for and can't be had, with the reason."""
     notes: list[str]
-
-
-def shown(name: str | Path) -> str:
-    """A name on one line of text: control characters and bytes that are not UTF-8 as escapes."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
-def reason(error: OSError) -> str:
-    """What the system says, without number and name."""
-    return (error.strerror or str(error) or type(error).__name__).lower()
 
 
 def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | None = None) -> Plan:
@@ -117,14 +106,13 @@ class _Found:
             return
         self.plain = False
         # Path.glob knows neither absolute patterns nor the shell's rule about hidden names.
-        names = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
-        if not names:
+        paths = [Path(name) for name in sorted(glob.glob(text, recursive=True))]  # noqa: PTH207
+        if not paths:
             self.failures.append((Path(text), "no file has a name of this pattern"))
-        for name in names:
-            if _is_own(Path(name)):
-                self._leave_out(Path(name))
-            else:
-                self._add_path(Path(name))
+        for path in paths:
+            if not _is_own(path):
+                self._add_path(path)
+        self.notes += _left_out(filter(_is_own, paths))
 
     def _add_path(self, path: Path) -> None:
         try:
@@ -143,6 +131,7 @@ class _Found:
     def _walk(self, top: Path) -> None:
         before = len(self.photos) + len(self.failures)
         errors: list[OSError] = []
+        own: list[Path] = []
         for folder, folders, files in os.walk(top, onerror=errors.append):
             here = Path(folder)
             folders[:] = sorted(name for name in folders if self._enters(here / name))
@@ -151,12 +140,13 @@ class _Found:
                 if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                     continue
                 if _is_own(path):
-                    self._leave_out(path)
+                    own.append(path)
                 elif path.is_file():
                     self.photos.append((path, path.relative_to(top)))
                 else:
                     self.failures.append((path, "is a pipe, a device or a link that leads nowhere"))
         self.failures += [(Path(os.fsdecode(error.filename)), reason(error)) for error in errors]
+        self.notes += _left_out(own)
         if len(self.photos) + len(self.failures) == before:
             self.notes.append(f"{shown(top)}: no photos in this folder")
 
@@ -168,8 +158,14 @@ class _Found:
             return False
         return self.output is None or os.path.realpath(folder) != self.output
 
-    def _leave_out(self, path: Path) -> None:
-        self.notes.append(f"{shown(path)}: a result, left out; give its name to enhance it again")
+
+def _left_out(results: Iterable[Path]) -> list[str]:
+    """A note about results that stand among the photos."""
+    names = [shown(path) for path in results]
+    if not names:
+        return []
+    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return [f"{names[0]}{others}: results, left out; give a file alone to enhance it again"]
 
 
 def _is_own(path: Path) -> bool:
@@ -238,14 +234,14 @@ def _resolved(path: Path) -> Path:
 
 def _without_results(pairs: list[Pair], notes: list[str]) -> list[Pair]:
     """`enhance *.jpg` a second time: the shell names the results of the first time too."""
-    results = {_resolved(target): source for source, target in pairs}
-    kept = []
+    results = {_resolved(target) for _, target in pairs}
+    kept, own = [], []
     for source, target in pairs:
-        photo = results.get(_resolved(source)) if _is_own(source) else None
-        if photo is None:
-            kept.append((source, target))
+        if _is_own(source) and _resolved(source) in results:
+            own.append(source)
         else:
-            notes.append(f"{shown(source)}: the result of {shown(photo)}, left out")
+            kept.append((source, target))
+    notes += _left_out(own)
     return kept
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
-from lowlight.errors import PhotoError
+from lowlight.errors import PhotoError, shown
 from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import (
     Metadata,
@@ -61,14 +61,6 @@ def opened(source: Path | str | bytes | BinaryIO, max_pixels: int) -> Iterator[B
         raise PhotoError(f"{name}: can't be read: {error.strerror or error}") from error
     except MemoryError as error:
         raise PhotoError(f"{name}: too large for the memory that is free") from error
-
-
-def shown(name: object) -> str:
-    """A name on one line, whatever bytes it holds."""
-    text = os.fsdecode(name) if isinstance(name, (str, bytes, os.PathLike)) else str(name)
-    return "".join(
-        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
-    )
 
 
 def _open_regular(path: Path | str) -> BinaryIO:

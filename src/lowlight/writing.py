@@ -16,10 +16,9 @@ import numpy as np
 
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
-from lowlight.errors import PhotoError
+from lowlight.errors import PhotoError, shown
 from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import Metadata, edit_exif, edit_xmp
-from lowlight.reading import shown
 
 if TYPE_CHECKING:
     from lowlight.photo import Photo

@@ -6,13 +6,16 @@ failed, 2 wrong use, 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
+
+from lowlight.errors import ControlError, LowlightError, RecipeError, UseError, reason, shown
 
 # A command NAME is the function NAME of the module ``lowlight.cli.NAME``. The help stands here, so that
 # `lowlight --help` imports none of them; it is the first line of the function's own.
@@ -75,15 +78,24 @@ def _lowlight(
 def main() -> None:
     """Run the command line; ends the process with its exit status."""
     _hold_standard_streams()
-    from lowlight.errors import ControlError, LowlightError, RecipeError, UseError
-
     try:
-        app(prog_name="lowlight")
+        try:
+            app(prog_name="lowlight")
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader has left; what Python flushes at its end must not fail again
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        name = "" if error.filename is None else f"{shown(error.filename)}: "
+        _fail(f"{name}{reason(error)}", 1)
     except LowlightError as error:
-        from lowlight.plan import shown
+        _fail(shown(str(error)), 2 if isinstance(error, ControlError | RecipeError | UseError) else 1)
 
-        print(shown(f"lowlight: {error}"), file=sys.stderr)
-        sys.exit(2 if isinstance(error, ControlError | RecipeError | UseError) else 1)
+
+def _fail(text: str, status: int) -> NoReturn:
+    print(f"lowlight: {text}", file=sys.stderr)
+    sys.exit(status)
 
 
 def _hold_standard_streams() -> None:
@@ -91,3 +103,6 @@ def _hold_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A name that the terminal's encoding lacks must not end a batch.
+        sys.stdout.reconfigure(errors="backslashreplace")

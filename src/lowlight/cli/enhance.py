@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from lowlight.errors import shown
+
 if TYPE_CHECKING:
     from lowlight.batch import Outcome, Settings
     from lowlight.enhancer import Enhancer
@@ -214,8 +216,6 @@ class _Run:
         self._end(stop.is_set())
 
     def _tell(self, outcome: Outcome) -> None:
-        from lowlight.plan import shown
-
         self.counts[outcome.status] += 1
         if outcome.status == "failed":
             self.failures.append(outcome)
@@ -270,8 +270,6 @@ def _record(outcome: Outcome) -> dict[str, Any]:
 
 
 def _say(*lines: str) -> None:
-    from lowlight.plan import shown
-
     for line in lines:
         print(shown(line), file=sys.stderr, flush=True)
 

@@ -8,14 +8,14 @@ from typing import Annotated, Any
 
 import typer
 
+from lowlight.errors import shown
+
 
 def info(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A photo, a weights file, or a model's name.")],
     as_json: Annotated[bool, typer.Option("--json", help="JSON in place of lines.")] = False,
 ) -> None:
     """Tell what a photo or a weights file is."""
-    from lowlight.plan import shown
-
     described = _describe(file)
     if as_json:
         print(json.dumps({"file": file, **described}, indent=2))
@@ -39,8 +39,6 @@ def _describe(file: str) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str:
-    from lowlight.plan import shown
-
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowlight.cli._tables import print_table
+from lowlight.errors import shown
 
 if TYPE_CHECKING:
     from lowlight.weights import Weights
@@ -47,8 +48,6 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
 
 
 def _cell(column: str, value: Any) -> str:
-    from lowlight.plan import shown
-
     if column == "sha256":
         return str(value)[:12]
     if column == "data":
