@@ -108,7 +108,8 @@ def _to_onnx(network: nn.Module, tile: Array, observation: Observation) -> onnx.
         warnings.simplefilter("ignore")  # torch's export warns of torch's own deprecations
         program = torch.onnx.export(
             _Positional(network).eval(),
-            (dark, seen),
+            (dark,),
+            kwargs={"observation": seen},
             input_names=["dark", *seen],
             output_names=["enhanced"],
             dynamic_shapes={
