@@ -141,6 +141,18 @@ def test_what_stands_in_the_way_is_never_taken_for_a_result():
     assert statuses(do(["in"], overwrite=True)) == ["done", "failed", "done"]
 
 
+def test_a_link_is_no_way_to_an_original():
+    make("a.png", "original.png")
+    before = Path("original.png").read_bytes()
+    Path("out").mkdir()
+    Path("out/a.png").symlink_to("../original.png")
+    for overwrite in (False, True):
+        [outcome] = do(["a.png"], overwrite=overwrite)
+        assert outcome.status == "failed"
+        assert "is a link" in outcome.error
+    assert Path("original.png").read_bytes() == before
+
+
 def test_a_broken_photo_does_not_end_the_rest():
     make("in/a.png", "in/b.png", "in/c.png", "in/d.png")
     Path("in/b.png").write_bytes(Path("in/b.png").read_bytes()[:100])

@@ -103,6 +103,7 @@ def test_a_photo_without_torch(no_torch):
     ],
 )
 def test_help_and_wrong_use_import_nothing_heavy(arguments):
+    make("a.png")
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "lowlight", *arguments], capture_output=True, text=True
     )
@@ -205,6 +206,35 @@ def test_a_reader_that_leaves():
     assert batch.stderr.read() == ""
     assert finish(batch) != 0
     check_whole("out")
+
+
+@pytest.mark.slow
+def test_output_that_fails_is_one_line_or_none():
+    make("dark.png")
+    command = " ".join(COMMAND)
+    for arguments, said in (
+        ("models | true", ""),
+        ("--help > /dev/full", "lowlight: no space left on device\n"),
+        ("enhance dark.png --strength 0 --json > /dev/full", "lowlight: no space left on device\n"),
+        ("enhance - > out.png < /dev/zero", None),
+    ):
+        done = subprocess.run(  # noqa: S602
+            f"{command} {arguments}", shell=True, capture_output=True, text=True, timeout=60
+        )
+        assert done.stdout == ""
+        assert done.stderr.count("\n") <= 1
+        assert said is None or done.stderr == said
+        assert done.returncode == (0 if "|" in arguments else 1)
+
+
+@pytest.mark.slow
+def test_an_encoding_without_the_letters(monkeypatch):
+    make("in/\u0142\u00f3d\u017a.png", "in/b.png")
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    done = lowlight("enhance", "in", "-o", "out", "--strength", "0")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 2
+    assert check_whole("out") == {"\u0142\u00f3d\u017a.png", "b.png"}
 
 
 def test_closed_standard_streams_hold_no_photo():

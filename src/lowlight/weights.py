@@ -16,7 +16,6 @@ import logging
 import os
 import re
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,6 +29,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lowlight import methods
 from lowlight.errors import WeightsError
 from lowlight.methods import Array
+from lowlight.places import cache_folder as cache_folder
+from lowlight.places import candidates
+from lowlight.places import find as find
 
 Kind = Literal["onnx", "safetensors"]
 Tensors: TypeAlias = dict[str, NDArray[Any]]
@@ -88,69 +90,10 @@ class Weights:
         return data
 
 
-# Finding
-
-
-def cache_folder() -> Path:
-    """Where imported weights are kept: ``LOWLIGHT_CACHE``, or the platform's folder for caches."""
-    if chosen := os.environ.get("LOWLIGHT_CACHE"):
-        return Path(chosen)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "lowlight"
-    if sys.platform == "win32":
-        return (
-            Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "lowlight" / "Cache"
-        )
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lowlight"
-
-
-def folders() -> list[Path]:
-    """Where names are looked up, in order: shipped, ``models`` here and in a checkout, cache."""
-    package = Path(__file__).resolve().parent
-    found = [package / "shipped", Path.cwd() / "models"]
-    checkout = package.parent.parent
-    if (checkout / "pyproject.toml").is_file():
-        found.append(checkout / "models")
-    found.append(cache_folder())
-    return list(dict.fromkeys(found))
-
-
-def find(name_or_path: str | Path) -> Path:
-    """The file of a model's name, or the path itself. Raises WeightsError naming the models that exist."""
-    known = _candidates()
-    if isinstance(name_or_path, str) and name_or_path in known:
-        return known[name_or_path]
-    path = Path(name_or_path)
-    try:
-        if path.is_file():
-            return path
-        exists = path.exists()
-    except OSError:  # a name that no file can have
-        exists = False
-    if exists:
-        raise WeightsError(f"{path}: expected a weights file, found a folder or device")
-    missing = f"{path}: no such weights file" if path.suffix else f"no model is called {str(path)!r}"
-    raise WeightsError(f"{missing}; models by name: {', '.join(known) or 'none'}")
-
-
-def _candidates() -> dict[str, Path]:
-    """Name to file of all weights that a name can reach; an earlier folder hides a later one."""
-    found: dict[str, Path] = {}
-    for folder in folders():
-        try:
-            files = sorted(folder.iterdir())
-        except OSError:  # the folder is missing or may not be read: it offers nothing
-            continue
-        for file in files:  # sorted: name.onnx comes before name.safetensors
-            if file.suffix in (".onnx", ".safetensors") and file.is_file():
-                found.setdefault(file.stem, file)
-    return found
-
-
 def available() -> list[Weights]:
     """All weights that a name can reach. A broken file is left out with a warning in the log."""
     opened = []
-    for path in _candidates().values():
+    for path in candidates().values():
         try:
             opened.append(open_weights(path))
         except WeightsError as error:

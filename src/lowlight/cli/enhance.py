@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from lowlight.errors import shown
+from lowlight import places
+from lowlight.errors import EngineError, UseError, WeightsError, shown
+from lowlight.plan import make_plan
 
 if TYPE_CHECKING:
     from lowlight.batch import Outcome, Settings
@@ -105,8 +107,6 @@ def enhance(
     size = None if memory is None else _parse_size(memory)
     values = _parse_controls(lightness, strength, control or [])
 
-    from lowlight.plan import make_plan
-
     plan = make_plan(inputs, output, wanted=format)
     to_stdout = any(job.target is None for job in plan.jobs)
     if to_stdout and json_lines:
@@ -116,19 +116,16 @@ def enhance(
     if any(job.source is None for job in plan.jobs) and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; pipe a photo in", param_hint="IN")
 
-    from lowlight.errors import EngineError, UseError, WeightsError
-
     try:
-        if control:  # before the network is loaded, which takes longer than saying that a name is wrong
+        # Before NumPy and the network are loaded: that takes longer than saying that a name is wrong.
+        places.find(f"{model}-fast" if fast else model)
+        if control:
             _check_controls(model, values)
-    except WeightsError as error:
-        raise UseError(str(error)) from error
 
-    from lowlight.batch import Settings, cores
-    from lowlight.enhancer import load
+        from lowlight.batch import Settings, cores
+        from lowlight.enhancer import load
 
-    at_once = min(jobs or cores(), max(1, len(plan.jobs)))
-    try:
+        at_once = min(jobs or cores(), max(1, len(plan.jobs)))
         enhancer = load(model, engine=engine, device=device, threads=max(1, cores() // at_once), fast=fast)
     except (WeightsError, EngineError) as error:
         raise UseError(str(error)) from error
