@@ -53,8 +53,9 @@ class OpenvinoEngine:
         """See ``engines.Engine.run``."""
         if not hasattr(self._local, "request"):  # a request serves one thread at a time
             self._local.request = self._model.create_infer_request()
+        inputs = feed(self._inputs, tile, observation)
         try:
-            result = self._local.request.infer(feed(self._inputs, tile, observation))[0]
+            result = self._local.request.infer(inputs)[0]
         except MemoryError:
             raise OutOfMemory(f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels did not fit") from None
         except RuntimeError as error:
