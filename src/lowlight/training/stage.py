@@ -104,11 +104,6 @@ class Stage(ABC):
     def __init__(self, config: Any, settings: Any, data: Mixture, device: torch.device) -> None:
         """config: the method's ``Config``; settings: this class's ``Settings``; data: to train on."""
 
-    @classmethod
-    def tiny_settings(cls) -> Any:
-        """Settings for tests: what needs no downloads."""
-        return cls.Settings()
-
     @abstractmethod
     def players(self) -> dict[str, Player]:
         """By name, in any order; called once."""
@@ -128,6 +123,11 @@ class Stage(ABC):
     def batch(self, data: Mixture, moment: Moment, device: torch.device) -> Batch:
         """The next batch; a stage that wants other data than crops of pairs overrides this."""
         return data.batch(moment.rng, moment.count, moment.crop, device)
+
+    @classmethod
+    def tiny_settings(cls) -> Any:
+        """``Settings`` that contract tests train with: nothing large, nothing that must be downloaded."""
+        return cls.Settings()
 
     def arrays(self) -> dict[str, Array]:
         """Small arrays that the method's ``observe`` needs (an estimator, say); kept in the weights' header."""
