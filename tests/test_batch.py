@@ -87,7 +87,14 @@ def test_photos_are_done_and_told():
 @pytest.mark.parametrize("kind", sorted(set(SUFFIXES.values())))
 def test_done_is_seen_in_every_format(kind):
     make("a.png")
-    assert statuses(do(["a.png"], wanted=kind)) == ["done"]
+    [done] = do(["a.png"], wanted=kind, strip="all")
+    assert statuses(do(["a.png"], wanted=kind, strip="all")) == ["skipped"]
+    Path(done.target).unlink()
+    [done] = do(["a.png"], wanted=kind)
+    assert done.status == "done"
+    with Image.open(done.target) as other:
+        assert other.size == (12, 8)
+        other.load()
     enhancer = Doubler()
     assert statuses(do(["a.png"], enhancer=enhancer, wanted=kind)) == ["skipped"]
     assert enhancer.calls == 0
