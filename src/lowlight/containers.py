@@ -62,8 +62,6 @@ class Blocks:
     resolution: tuple[float, float] | None = None
     orientation: int | None = None
     """Only where the format itself has one (TIFF); else it is in EXIF or XMP."""
-    premultiplied: bool = False
-    """Colours are stored multiplied by their opacity."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -290,7 +288,6 @@ def _scan_tiff(file: BinaryIO, blocks: Blocks) -> None:
         blocks.notes.append(FIRST_ONLY)
     found = tiff.read_integer(file, layout, entries.get(274))
     blocks.orientation = found if found in range(1, 9) else None
-    blocks.premultiplied = tiff.read_integer(file, layout, entries.get(338)) == 1
     for tag, name in ((700, "xmp"), (34675, "icc")):
         if tag in entries and entries[tag].size <= _MOST_BLOCK:
             file.seek(entries[tag].value_at)
@@ -299,12 +296,24 @@ def _scan_tiff(file: BinaryIO, blocks: Blocks) -> None:
     blocks.exif = exif_from_tiff(file, layout, entries)
 
 
-def tiff_storage(file: BinaryIO) -> tuple[bool, int]:
-    """Whether a TIFF's values are stored bare, without compression, and how many channels there are."""
+@dataclass(frozen=True)
+class TiffStorage:
+    """How a TIFF file stores its values."""
+
+    bare: bool
+    """Without compression."""
+    channels: int
+    planar_tiles: bool
+    """In tiles that hold one channel each."""
+
+
+def tiff_storage(file: BinaryIO) -> TiffStorage:
     layout = tiff.read_layout(file)
     entries, _ = tiff.read_entries(file, layout, layout.first)
-    compression = tiff.read_integer(file, layout, entries.get(259))
-    return compression in (None, 1), tiff.read_integer(file, layout, entries.get(277)) or 1
+    compression, channels, planes = (
+        tiff.read_integer(file, layout, entries.get(tag)) or 1 for tag in (259, 277, 284)
+    )
+    return TiffStorage(compression == 1, channels, 322 in entries and planes == 2 and channels > 1)
 
 
 def _scan_avif(file: BinaryIO, blocks: Blocks) -> None:

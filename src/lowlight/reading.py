@@ -143,6 +143,9 @@ def _open_vips(
     pyvips = vips()
     held = b""
     try:
+        if kind == "tiff" and containers.tiff_storage(file).planar_tiles:
+            # Else it is found out with the first pixel.
+            raise VipsError("tiled separate planes are not supported")
         with failing():
             if isinstance(file, io.BytesIO):
                 held = file.getvalue()
@@ -191,7 +194,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 
 def _broken(kind: Format, error: Exception) -> PhotoError:
-    return PhotoError(f"broken or cut {containers.NAMES[kind]} ({reason(error)})")
+    what = "broken, cut or unusual" if kind == "tiff" else "broken or cut"
+    return PhotoError(f"{what} {containers.NAMES[kind]} ({reason(error)})")
 
 
 def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
@@ -227,9 +231,6 @@ def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
             if not convert:
                 notes.append("The colour profile can't be converted and was ignored.")
                 icc = None
-    if blocks.premultiplied and alpha:
-        image = rounded(image.unpremultiply(), dtype)
-        notes.append("Colours were stored multiplied by their opacity; they are stored apart now.")
     if cmyk:
         image = colour.to_srgb(image, icc if convert else None)
         icc = None
@@ -318,8 +319,8 @@ def _open_odd_tiff(file: BinaryIO, max_pixels: int, refusal: Exception) -> Any:
     """
     from PIL.TiffImagePlugin import TiffImageFile
 
-    bare, channels = containers.tiff_storage(file)
-    if not bare or channels > 4:
+    storage = containers.tiff_storage(file)
+    if not storage.bare or storage.channels > 4:
         raise _broken("tiff", refusal)
     file.seek(0)
     with _PILLOW, warnings.catch_warnings():

@@ -227,7 +227,9 @@ def _outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: boo
 
 
 def _save_plain(image: Any, file: BinaryIO, kind: Format, resolution: tuple[float, float] | None) -> None:
-    samples = image.numpy()
+    dtype = np.uint16 if image.format == "ushort" else np.uint8
+    shape = (image.height, image.width, 3) if image.bands == 3 else (image.height, image.width)
+    samples = np.frombuffer(image.write_to_memory(), dtype).reshape(shape)
     if kind == "ppm":
         netpbm.write(file, samples)
         return
