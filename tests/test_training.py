@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 import lowlight
-from lowlight import weights
+from lowlight import methods, weights
 from lowlight.errors import EngineError, RecipeError
 from lowlight.training.checkpoint import Checkpoint, TrainingError
 from lowlight.training.data import read_pixels
@@ -91,6 +91,7 @@ def test_weights_open_as_any_others_and_are_the_averages(root: Path) -> None:
         opened = weights.open_weights(root / "run" / f"{name}.safetensors", method="toy")
         assert opened.header.recipe["steps"] == 30
         assert opened.header.recipe["run"]["step"] in (10, 20, 30)
+        assert str(root) not in opened.header.model_dump_json()
         assert opened.header.scores.keys() == {
             f"held.{given}.{metric}" for given in ("reference", "auto") for metric in ("psnr", "ssim")
         }
@@ -313,6 +314,36 @@ def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
         assert torch.equal(tensor, b.tensors[name]), name
 
 
+@pytest.mark.parametrize("method", methods.names())
+def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str) -> None:
+    for stage, found in methods.room(method, "training").stages.items():
+        changes: dict[str, Any] = {
+            "method": method,
+            "stage": stage,
+            "config": methods.find(method).tiny_config().model_dump(),  # type: ignore[attr-defined]
+            "settings": found.tiny_settings().model_dump(),
+            "steps": 4,
+            "batches": [{"crop": 32, "count": 2}],
+            "validation": {
+                "every": 2,
+                "sets": {"held": {"pairs": {"dark": "low", "light": "high", "names": "val.txt"}}},
+            },
+        }
+        one = checked(root, **changes)
+        fit(one, root / f"{stage}-whole")
+        parts = root / f"{stage}-parts"
+        asked = iter([False, False, True])
+        fit(one, parts, stop=lambda asked=asked: next(asked))
+        fit(one, parts, resume=parts / "checkpoint.safetensors")
+        assert_same_run(root / f"{stage}-whole", parts)
+
+
+def test_tensorboard_that_is_not_installed_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(RecipeError, match=r"pip install 'lowlight\[tensorboard\]'"):
+        fit(checked(root, tensorboard=True), root / "run")
+
+
 # Real processes
 
 
@@ -320,7 +351,11 @@ def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
 def started(root: Path, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
     """`lowlight train` as a process of its own, ended with the test."""
     command = [sys.executable, "-m", "lowlight", "train", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(PLUGIN), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(PLUGIN), *sys.path]),
+        "OMP_NUM_THREADS": "1",
+    }
     with subprocess.Popen(
         command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -378,10 +413,12 @@ def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_wrong_use_of_the_command_is_one_line_and_status_2(root: Path) -> None:
-    with started(root, str(write_recipe(root)), "stepz=3") as process:
-        output, errors = process.communicate()
-    assert process.returncode == 2
-    assert output == ""
-    assert errors.startswith("lowlight: ")
-    assert errors.count("\n") == 1
+def test_what_cannot_be_done_is_one_line_and_a_status(root: Path) -> None:
+    (root / "file").touch()
+    for status, arguments in ((2, ["stepz=3"]), (1, ["--out", "file"]), (1, ["--out", "none", "--resume"])):
+        with started(root, str(write_recipe(root)), *arguments) as process:
+            output, errors = process.communicate()
+        assert process.returncode == status
+        assert output == ""
+        assert errors.startswith("lowlight: ")
+        assert errors.count("\n") == 1

@@ -29,6 +29,7 @@ def train(
     from lowlight.errors import EngineError
 
     try:
+        from lowlight.training.checkpoint import TrainingError
         from lowlight.training.loop import fit
         from lowlight.training.recipe import read_recipe
     except ModuleNotFoundError as error:
@@ -46,7 +47,10 @@ def train(
     checkpoint = resume_from or (folder / "checkpoint.safetensors" if resume else None)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    outcome = fit(checked, folder, resume=checkpoint, max_minutes=max_minutes, stop=lambda: bool(asked))
+    try:
+        outcome = fit(checked, folder, resume=checkpoint, max_minutes=max_minutes, stop=lambda: bool(asked))
+    except OSError as error:
+        raise TrainingError(f"{error.filename or folder}: {error.strerror}") from None
     print(folder / ("best.safetensors" if outcome.score is not None else "last.safetensors"))
     if asked:
-        raise typer.Exit(130)
+        raise typer.Exit(128 + asked[0])

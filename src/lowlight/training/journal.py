@@ -19,6 +19,7 @@ class Journal:
 
     def __init__(self, folder: Path, steps: int, step: int, *, tensorboard: bool = False) -> None:
         """step: where the run starts; what an earlier process logged beyond it will come again and is cut."""
+        self.board: Any = _board(folder, step) if tensorboard else None
         self.path = folder / "log.jsonl"
         self.steps = steps
         if self.path.exists():
@@ -31,7 +32,6 @@ class Journal:
             self.progress = Progress(*columns, TextColumn("{task.fields[state]}"), console=console)
             self.task = self.progress.add_task("training", total=steps, completed=step, state="")
             self.progress.start()
-        self.board: Any = _board(folder, step) if tensorboard else None
 
     def advance(self, step: int) -> None:
         """Move the bar."""

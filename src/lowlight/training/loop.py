@@ -354,7 +354,7 @@ class _Run:
             config=self.config.model_dump(mode="json"),
             licence=recipe.licence,
             data=list(recipe.sources),
-            recipe={**recipe.model_dump(mode="json"), "run": run},
+            recipe={**_without_places(recipe), "run": run},
             scores=scores,
             arrays=weights.encode_arrays(self.stage.arrays()),
         )
@@ -387,6 +387,13 @@ def _optimizer(player: Player) -> torch.optim.Optimizer:
         weight_decay=chosen.weight_decay,
         fused=True,
     )
+
+
+def _without_places(recipe: Recipe) -> dict[str, Any]:
+    """The recipe for others to read: where things lay on this machine is left out."""
+    values = recipe.model_dump(mode="json")
+    del values["data"]["root"]
+    return {**values, "start": {name: path.name for name, path in recipe.start.items()}}
 
 
 def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> None:
