@@ -19,6 +19,8 @@ from lowlight.methods import Array, Method, Observation
 from lowlight.training.export import export_onnx
 from lowlight.weights import Header, open_weights
 
+pytestmark = pytest.mark.slow  # the contract tests of the fast set export once and compare
+
 HEADER = Header(name="tiny", method="dimma", config={}, licence="CC0", scores={"psnr": 1.5})
 
 
@@ -117,7 +119,6 @@ def test_a_graph_that_differs_from_torch_is_not_written(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_float16_halves_the_file_and_stays_close(exported: tuple[Network, Path], tmp_path: Path) -> None:
     network, path = exported
     export_onnx(network, METHOD, HEADER, tmp_path / "half.onnx", precision="float16")
@@ -132,7 +133,6 @@ def test_float16_halves_the_file_and_stays_close(exported: tuple[Network, Path],
     assert 1e-6 < np.abs(exact - rough).max() < 1e-3
 
 
-@pytest.mark.slow
 def test_int8_is_close_where_calibrated_and_refused_where_not(
     exported: tuple[Network, Path], tmp_path: Path
 ) -> None:
