@@ -102,6 +102,18 @@ def test_done_is_seen_in_every_format(kind):
     assert "other controls; --overwrite replaces it" in failed.error
 
 
+@pytest.mark.parametrize("kind", sorted(set(SUFFIXES.values())))
+def test_a_result_that_was_cut_is_not_done(kind):
+    make("a.png", size=(60, 40))
+    [done] = do(["a.png"], wanted=kind)
+    whole = Path(done.target).read_bytes()
+    for length in (len(whole) // 2, len(whole) - 1):
+        Path(done.target).write_bytes(whole[:length])
+        assert statuses(do(["a.png"], wanted=kind)) == ["failed"]
+    assert statuses(do(["a.png"], wanted=kind, overwrite=True)) == ["done"]
+    assert statuses(do(["a.png"], wanted=kind)) == ["skipped"]
+
+
 def test_done_survives_a_copy_and_a_new_date():
     make("in/a.jpg")
     do(["in"])

@@ -357,7 +357,9 @@ def test_methods(lowlight):
 def test_models(lowlight):
     status, out, err = lowlight("models")
     assert (status, err) == (0, "")
-    assert re.search(r"^dimma +dimma +float32 ", out, re.MULTILINE)
+    assert re.search(r"^dimma\n  method: dimma\n", out, re.MULTILINE)
+    for said in ("licence", "data", "scores", "sha256"):
+        assert f"\n  {said}: " in out
     status, out, err = lowlight("models", "--json")
     shipped = {each["name"]: each for each in json.loads(out)}["dimma"]
     assert shipped["method"] == "dimma"

@@ -359,6 +359,13 @@ def find_mark(kind: Format, file: BinaryIO) -> str | None:
     return found and found[1].decode()
 
 
+def has_end(kind: Format, file: BinaryIO) -> bool:
+    """Whether a JPEG or PNG file ends as it must; reading the others' blocks tells that they were cut."""
+    end = {"jpeg": b"\xff\xd9", "png": b"IEND\xaeB`\x82"}.get(kind, b"")
+    file.seek(max(0, file.seek(0, 2) - len(end)))
+    return file.read() == end
+
+
 def copy_spliced(source: BinaryIO, target: BinaryIO, changes: list[Splice]) -> None:
     at = 0
     for change in sorted(changes, key=lambda change: change.offset):

@@ -55,6 +55,13 @@ def read_header(file: BinaryIO) -> Header:
     return Header(kind, width, height, maximum, match.end())
 
 
+def is_whole(file: BinaryIO) -> bool:
+    """Whether a file of bytes (not bits, not text) holds exactly the values that its header announces."""
+    header = read_header(file)
+    values = header.width * header.height * header.channels * header.dtype.itemsize
+    return header.kind in (5, 6) and file.seek(0, 2) == header.start + values
+
+
 def row_reader(file: BinaryIO, header: Header) -> Callable[[int, int], NDArray[Any]]:
     """A function that gives rows (top, number) as (rows, width, channels), scaled to their whole range."""
     values = np.rint(np.arange(256 if header.maximum < 256 else 65536) * _full(header) / header.maximum)

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight import colour, containers
+from lowlight import colour, containers, netpbm
 from lowlight.containers import Format as Format
 from lowlight.errors import PhotoError
 from lowlight.metadata import Metadata as Metadata
@@ -119,14 +119,16 @@ def describe_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = M
 
 
 def read_fingerprint(source: Path | str) -> str | None:
-    """The fingerprint that ``write_photo`` put into a file, or None; reads metadata only.
+    """The fingerprint that ``write_photo`` put into a file; None where there is none or the file was cut since.
 
-    Raises PhotoError where the file is no photo.
+    Reads metadata and the file's end only. Raises PhotoError where the file is no photo.
     """
     with opened(source, MAX_PIXELS) as file:
         kind = containers.sniff(file.read(512))
         if kind == "avif":
             return open_picture(file, MAX_PIXELS).fingerprint
+        if not (netpbm.is_whole(file) if kind == "ppm" else containers.has_end(kind, file)):
+            return None
         if kind in ("bmp", "ppm"):
             return containers.find_mark(kind, file)
         return find_fingerprint(containers.scan(kind, file).xmp)

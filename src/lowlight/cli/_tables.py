@@ -1,9 +1,12 @@
-"""Tables: with rules and wrapping on a terminal, plain lines when piped."""
+"""What the commands list: tables, wrapped on a terminal and plain lines when piped, and descriptions."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lowlight.errors import shown
 
 
 def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -21,3 +24,19 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
     for row in (header, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_described(title: str, described: Mapping[str, Any]) -> None:
+    """A title and one line for each property that says something."""
+    print(shown(title))
+    for name, value in described.items():
+        if value not in (None, [], {}, ""):
+            print(f"  {name}: {_text(value)}")
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return "; ".join(_text(part) for part in value)
+    return shown(str(value))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lowlight.errors import shown
+from lowlight.cli._tables import print_described
 
 
 def info(
@@ -20,10 +20,7 @@ def info(
     if as_json:
         print(json.dumps({"file": file, **described}, indent=2))
         return
-    print(shown(file))
-    for name, value in described.items():
-        if value not in (None, [], {}, ""):
-            print(f"  {name}: {_text(value)}")
+    print_described(file, described)
 
 
 def _describe(file: str) -> dict[str, Any]:
@@ -36,11 +33,3 @@ def _describe(file: str) -> dict[str, Any]:
     from lowlight.photo import describe_photo
 
     return {"is": "photo", **describe_photo(path)}
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
-    if isinstance(value, list | tuple):
-        return "; ".join(_text(part) for part in value)
-    return shown(str(value))

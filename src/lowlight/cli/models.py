@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lowlight.cli._tables import print_table
-from lowlight.errors import shown
+from lowlight.cli._tables import print_described
 
 if TYPE_CHECKING:
     from lowlight.weights import Weights
 
+_SHORT = ("method", "precision", "licence", "data", "scores", "notes", "sha256", "path")
+
 
 def models(
-    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of a table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of lines.")] = False,
 ) -> None:
     """List the weights at hand: shipped, in ./models, and cached."""
     from lowlight.weights import available
@@ -24,8 +25,8 @@ def models(
     if as_json:
         print(json.dumps(described, indent=2))
         return
-    columns = ("name", "method", "precision", "licence", "data", "scores", "sha256", "path")
-    print_table(columns, [[_cell(column, each[column]) for column in columns] for each in described])
+    for each in described:
+        print_described(each["name"], {name: each[name] for name in _SHORT})
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:
@@ -45,13 +46,3 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
         "sha256": weights.sha256,
         "path": str(weights.path),
     }
-
-
-def _cell(column: str, value: Any) -> str:
-    if column == "sha256":
-        return str(value)[:12]
-    if column == "data":
-        return "; ".join(value)
-    if column == "scores":
-        return ", ".join(f"{name} {score:g}" for name, score in value.items())
-    return shown(value)
