@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lowlight.errors import RecipeError
 from lowlight.weights import write_file
@@ -28,9 +28,9 @@ class Journal:
         console = Console(stderr=True)
         self.progress: Progress | None = None
         if console.is_terminal:
-            columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+            columns = MofNCompleteColumn(), BarColumn(), TimeRemainingColumn()
             self.progress = Progress(*columns, TextColumn("{task.fields[state]}"), console=console)
-            self.task = self.progress.add_task("training", total=steps, completed=step, state="")
+            self.task = self.progress.add_task("", total=steps, completed=step, state="")
             self.progress.start()
 
     def advance(self, step: int) -> None:
@@ -38,15 +38,15 @@ class Journal:
         if self.progress is not None:
             self.progress.update(self.task, completed=step)
 
-    def write(self, entry: dict[str, Any], text: str) -> None:
-        """Log an entry, and tell it in words."""
+    def write(self, entry: dict[str, Any], text: str, short: str = "") -> None:
+        """Log an entry and tell it in words; where there is a bar, ``short`` stands beside it instead."""
         self.file.write(json.dumps(entry) + "\n")
         self.file.flush()
         if self.board is not None:
             for name, value in _numbers(entry):
                 self.board.add_scalar(name, value, entry["step"])
-        if self.progress is not None and "loss" in entry:
-            self.progress.update(self.task, state=text)
+        if self.progress is not None and short:
+            self.progress.update(self.task, state=short)
         else:
             self.say(f"step {entry['step']}/{self.steps}  {text}")
 

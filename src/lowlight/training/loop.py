@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -118,20 +119,21 @@ def _loop(
         if step % recipe.log_every == 0 or last:
             now = time.monotonic()
             entry = run.summary((step - pace[1]) / max(now - pace[0], 1e-9))
-            journal.write(entry, _in_words(entry))
+            journal.write(entry, *_in_words(entry))
             pace = now, step
         every = recipe.validation.every if recipe.validation is not None else recipe.steps
-        if step % every == 0 or last:
+        validated = step % every == 0 or last
+        if validated:
             before = time.monotonic()
             _validate(run, out, journal)
             pace = pace[0] + time.monotonic() - before, pace[1]
-            run.save(place)
-        elif step % recipe.save_every == 0:
-            run.save(place)
         late = max_minutes is not None and time.monotonic() - started >= 60 * max_minutes
-        if (late or stop()) and not last:
-            run.save(place)
+        leave = (late or stop()) and not last
+        if leave and not validated:
             run.write_weights(out / "last.safetensors", {})
+        if leave or validated or step % recipe.save_every == 0:
+            run.save(place)
+        if leave:
             why = f"{max_minutes:g} minutes are over" if late else "asked to stop"
             journal.say(f"{why}: saved step {step} of {recipe.steps} in {place}")
             return Outcome(step, False, run.best)
@@ -344,7 +346,7 @@ class _Run:
             "step": self.step,
             "hours": round(self._seconds() / 3600, 3),
             "commit": _commit(),
-            "data_sha256": self.data_digest(),
+            "data_sha256": self.digest,
             "machine": _machine(self.device),
             "torch": torch.__version__,
         }
@@ -361,11 +363,10 @@ class _Run:
         state = self.enhancer_network().state_dict()
         weights.save_safetensors(path, header, {key: value.cpu().numpy() for key, value in state.items()})
 
-    def data_digest(self) -> str:
+    @cached_property
+    def digest(self) -> str:
         """Hash of the training photos as they are used."""
-        if not hasattr(self, "_digest"):
-            self._digest = self.data.digest()
-        return self._digest
+        return self.data.digest()
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
@@ -446,10 +447,12 @@ def _flat(scores: Scores) -> dict[str, float]:
     }
 
 
-def _in_words(entry: dict[str, Any]) -> str:
+def _in_words(entry: dict[str, Any]) -> tuple[str, str]:
+    """A line, and what of it fits beside a bar."""
     loss = "nothing stepped" if entry["loss"] is None else f"loss {entry['loss']:.5f}"
     terms = "  ".join(f"{name} {value:.4g}" for name, value in entry["terms"].items())
-    return f"{loss}  {terms}  {entry['pace']:.2f} steps/s"
+    pace = f"{entry['pace']:.2f} steps/s"
+    return f"{loss}  {terms}  {pace}", f"{loss}  {pace}"
 
 
 def _commit() -> str:

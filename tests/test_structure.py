@@ -1,0 +1,71 @@
+"""Losses on structure, against the reference implementation's numbers and by their own laws."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lowlight.nn.structure import gradient_distance, multiscale_ssim, ssim, structure
+
+FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
+
+
+def picture(name: str) -> Tensor:
+    with Image.open(FIXTURES / "pictures" / f"{name}.png") as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None] / 255
+
+
+def noise(seed: int, *shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", ["a", "b"])
+def test_ssim_is_the_one_of_scikit_image(name: str) -> None:
+    wanted = json.loads((FIXTURES / "values.json").read_text())[name]["ssim"]["skimage_gauss_rgb8"]
+    assert ssim(picture(f"{name}_out"), picture(f"{name}_ref")).item() == pytest.approx(wanted, abs=2e-5)
+
+
+def test_ssim_stays_float32_under_autocast() -> None:
+    a, b = noise(0, 2, 3, 40, 50), noise(1, 2, 3, 40, 50)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = ssim(a, b)
+    assert torch.equal(inside, ssim(a, b))
+
+
+def test_equal_pictures_have_no_distance_and_others_do() -> None:
+    a = noise(0, 2, 3, 48, 48)
+    torch.testing.assert_close(structure(a, a), torch.zeros(2), atol=1e-5, rtol=0)
+    nearer, farther = a + 0.05 * noise(1, 2, 3, 48, 48), a + 0.3 * noise(1, 2, 3, 48, 48)
+    assert (structure(a, nearer) < structure(a, farther)).all()
+
+
+def test_scales_are_as_many_as_the_picture_allows() -> None:
+    a, b = noise(0, 1, 3, 48, 48), noise(1, 1, 3, 48, 48)
+    halves = [torch.nn.functional.avg_pool2d(each, 2) for each in (a, b)]
+    quarters = [torch.nn.functional.avg_pool2d(each, 4) for each in (a, b)]
+    mean = (ssim(a, b) + ssim(*halves) + ssim(*quarters)) / 3
+    torch.testing.assert_close(multiscale_ssim(a, b), mean)
+    torch.testing.assert_close(
+        multiscale_ssim(a[..., :20, :], b[..., :20, :]), ssim(a[..., :20, :], b[..., :20, :])
+    )
+
+
+def test_gradients_of_a_ramp() -> None:
+    ramp = (torch.arange(8.0) / 10).expand(1, 3, 8, 8)
+    torch.testing.assert_close(gradient_distance(ramp, torch.zeros(1, 3, 8, 8)), torch.tensor([0.1]))
+    torch.testing.assert_close(gradient_distance(ramp, ramp + 0.5), torch.tensor([0.0]), atol=1e-6, rtol=0)
+
+
+def test_the_loss_has_the_gradient_of_finite_differences() -> None:
+    a, b = noise(0, 1, 3, 24, 24).requires_grad_(), noise(1, 1, 3, 24, 24)
+    direction = torch.randn(a.shape, generator=torch.Generator().manual_seed(2))
+    loss = structure(a, b).sum()
+    (gradient,) = torch.autograd.grad(loss, a)
+    step = 1e-3
+    with torch.no_grad():
+        slope = (structure(a + step * direction, b) - structure(a - step * direction, b)).sum() / (2 * step)
+    assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=0.02)
