@@ -143,7 +143,7 @@ def call(line: str, monkeypatch: pytest.MonkeyPatch) -> int:
     """Run a line in this process; gives the exit status."""
     words, streams = split(line)
     with monkeypatch.context() as patch, ExitStack() as opened:
-        patch.setattr(enhancer, "load", lambda model, **options: load(model, threads=1))
+        patch.setattr(enhancer, "load", lambda model, **options: load(model, **{**options, "threads": 1}))
         for stream, file in streams.items():
             mode = "r" if stream == "stdin" else "w"
             patch.setattr(sys, stream, opened.enter_context(Path(file).open(mode)))
@@ -170,7 +170,7 @@ def has_its_model(line: str) -> bool:
     return found is None or found[1] in SHIPPED
 
 
-@pytest.mark.parametrize("page", filter(commands, PAGES), ids=of_page)
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=of_page)
 def test_commands_work(
     page: Path,
     place: Path,
