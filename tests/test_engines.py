@@ -79,7 +79,7 @@ def test_a_graph_is_fed_what_it_asks_for_and_nothing_else(tile: methods.Array) -
     found = engine.run(tile, {"gain": number(3), "unused": np.zeros(7, np.float32)})
     assert found.dtype == np.float32
     assert np.array_equal(found, tile * 3)
-    with pytest.raises(EngineError, match="^the network asks for 'gain'; observed: descriptor$"):
+    with pytest.raises(EngineError, match=r"^the network asks for 'gain'; observed: descriptor$"):
         engine.run(tile, {"descriptor": number(3)})
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 import lowlight
 from lowlight import methods, tiles
 from lowlight.engines import OutOfMemory
-from lowlight.enhancer import LARGEST_GAIN, TILE_BYTES, Enhancer, solve_gain
+from lowlight.enhancer import LARGEST_GAIN, Enhancer, solve_gain
 from lowlight.errors import ControlError, EngineError, PhotoError
 from lowlight.methods import Array, Controls, Observation, Samples
 from lowlight.photo import Photo
@@ -32,6 +32,7 @@ class Blur:
     Config: ClassVar[type[methods.Config]] = methods.Config
     halo: int | None = 5
     multiple = 4
+    tile_bytes = 100
 
     def __init__(self, config: Any = None, arrays: Mapping[str, Array] | None = None) -> None:
         pass
@@ -93,7 +94,7 @@ def test_tiled_equals_untiled(size: tuple[int, int]) -> None:
     held = size[0] * size[1] * 12
     whole, _ = Enhancer(Blur(), BlurEngine()).enhance_photo(photo)
     engine = BlurEngine()
-    tiled, report = Enhancer(Blur(), engine).enhance_photo(photo, memory=held + 32 * 32 * TILE_BYTES)
+    tiled, report = Enhancer(Blur(), engine).enhance_photo(photo, memory=held + 32 * 32 * Blur.tile_bytes)
     assert report.tiles == len(engine.shapes)
     assert report.tiles > 1 or size == (1, 1) or size[0] * size[1] <= 32 * 32
     assert np.array_equal(whole.samples, tiled.samples)

@@ -28,6 +28,7 @@ class Stub:
     """As much of a method as export asks for."""
 
     multiple = 2
+    tile_bytes = 100
     Controls = methods.Controls
 
     def observe(self, samples: Any, controls: Any) -> Observation:

@@ -22,7 +22,7 @@ from lowlight.plan import Job
 
 if TYPE_CHECKING:
     from lowlight.enhancer import Enhancer, Report
-    from lowlight.methods import Controls, Method
+    from lowlight.methods import Controls
     from lowlight.photo import Format, Strip
 
 PARTS = ("weights", "controls", "output options", "photo")
@@ -268,7 +268,7 @@ class _Batch:
         mark = fingerprint(self._enhancer, settings, kind, _content(source))
         if target is not None and _check_target(target, mark, settings.overwrite):
             return replace(outcome, status="skipped")
-        with self._budget.take(_needed(described, self._enhancer.method)) as memory:
+        with self._budget.take(_needed(described, self._enhancer)) as memory:
             started = time.perf_counter()
             photo = read_photo(source, max_pixels=settings.max_pixels)
             seconds = time.perf_counter() - started
@@ -297,17 +297,11 @@ class _Batch:
         return replace(outcome, report=report, notes=photo.notes + report.notes + dropped, seconds=seconds)
 
 
-def _needed(described: Mapping[str, Any], method: Method) -> int:
-    """Bytes that a photo takes while it is enhanced: itself, its result in 16 bits and in its depth, a tile."""
-    from lowlight.enhancer import TILE_BYTES
-    from lowlight.tiles import PREFERRED
-
-    width, height = int(described["width"]), int(described["height"])
-    sample = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
-    tile = (width + method.multiple) * (height + method.multiple)
-    if method.halo is not None:
-        tile = min(tile, (PREFERRED + 2 * method.halo + method.multiple) ** 2)
-    return width * height * 3 * (2 * sample + 2) + tile * TILE_BYTES
+def _needed(described: Mapping[str, Any], enhancer: Enhancer) -> int:
+    """Bytes that a photo takes while it is enhanced, itself included."""
+    height, width = int(described["height"]), int(described["width"])
+    itemsize = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
+    return height * width * 3 * itemsize + enhancer.memory_for(height, width, itemsize)
 
 
 def _read_stdin(max_pixels: int) -> bytes:

@@ -43,11 +43,17 @@ def failing() -> Iterator[None]:
 
 
 def image_of(samples: NDArray[Any]) -> Any:
-    """An image over an array's own memory: (height, width) or (height, width, channels)."""
+    """An image over an array's own memory: (height, width) or (height, width, channels).
+
+    What is computed from it uses two threads: encoders take one row after another, and each further thread
+    would only hold more rows. (libvips' own default is a thread per core.)
+    """
     samples = np.ascontiguousarray(samples)
     height, width = samples.shape[:2]
     bands = samples.shape[2] if samples.ndim == 3 else 1
-    return named(vips().Image.new_from_memory(samples.data, width, height, bands, BANDS[samples.dtype]))
+    image = named(vips().Image.new_from_memory(samples.data, width, height, bands, BANDS[samples.dtype]))
+    image.set_type(vips().GValue.gint_type, "concurrency", 2)
+    return image
 
 
 def rounded(image: Any, dtype: np.dtype[Any]) -> Any:

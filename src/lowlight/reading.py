@@ -150,8 +150,8 @@ def _open_vips(
             if isinstance(file, io.BytesIO):
                 held = file.getvalue()
                 source = pyvips.Source.new_from_memory(held)
-            elif kind in ("webp", "avif"):
-                # libvips would map files of these two; a map of a file that someone cuts kills the process.
+            elif kind in ("jpeg", "webp", "avif"):
+                # libvips would map files of these kinds; a map of a file that someone cuts kills the process.
                 held = _whole(file, max_pixels)
                 source = pyvips.Source.new_from_memory(held)
             else:

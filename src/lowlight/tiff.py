@@ -189,7 +189,7 @@ def read_resolution(
 
 def resolution_values(resolution: tuple[float, float]) -> Directory:
     """The three tags of a resolution, in pixels per inch."""
-    across, down = (struct.pack("<II", round(side * 25.4 * 1000), 1000) for side in resolution)
+    across, down = (struct.pack("<II", min(round(side * 254_000), 0xFFFFFFFF), 10_000) for side in resolution)
     return {282: Value(5, across), 283: Value(5, down), 296: Value(3, struct.pack("<H", 2))}
 
 

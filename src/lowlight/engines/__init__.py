@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
 EngineName = Literal["onnx", "torch", "openvino"]
+Precision = Literal["float32", "bf16"]
 
 
 class OutOfMemory(Exception):  # noqa: N818 - a condition to act on, not an error to show

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from lowlight.engines import OutOfMemory, check_result, feed, graph_bytes, one_line
+from lowlight.engines import OutOfMemory, Precision, check_result, feed, graph_bytes, one_line
 from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
 from lowlight.weights import Weights
@@ -28,7 +28,7 @@ class OpenvinoEngine:
         model: Weights | bytes,
         *,
         threads: int | None = None,
-        precision: Literal["float32", "bf16"] = "float32",
+        precision: Precision = "float32",
     ) -> None:
         """
         model: opened weights, or the bytes of a graph that is trusted.

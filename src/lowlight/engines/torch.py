@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from lowlight import methods
-from lowlight.engines import Device, OutOfMemory, check_result
+from lowlight.engines import Device, OutOfMemory, Precision, check_result
 from lowlight.errors import EngineError
 from lowlight.methods import Array, Observation
 from lowlight.weights import Weights, check_tensors, load_tensors
@@ -21,8 +21,6 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from torch import nn
-
-Precision = Literal["float32", "bf16"]
 
 
 class TorchEngine:

@@ -62,6 +62,8 @@ class Method(Protocol):
     """Pixels of context that make a tile exact; None: no halo is exact."""
     multiple: int
     """Sides of a tile are multiples of this."""
+    tile_bytes: int
+    """Memory that an engine takes for one pixel of a tile."""
 
     def __init__(self, config: Any, arrays: Mapping[str, Array]) -> None:
         """``arrays``: small arrays of the header that observing needs (an estimator, say)."""

@@ -63,9 +63,11 @@ class Dimma:
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels
             self.halo: int | None = receptive_field(config)
+            self.tile_bytes = 50 * config.widths[0] // config.unshuffle**2
         else:
             self.multiple = 2**levels
             self.halo = None
+            self.tile_bytes = 140 * config.widths[0]
 
     @staticmethod
     def tiny_config() -> _Config:
