@@ -39,7 +39,7 @@ def failing() -> Iterator[None]:
     except UnicodeDecodeError as error:
         # pyvips stumbles over a reason that quotes bytes of the file, and leaves it to be met again.
         pyvips.vips_lib.vips_error_clear()
-        raise VipsError("no reason that can be shown") from error
+        raise VipsError from error
 
 
 def image_of(samples: NDArray[Any]) -> Any:
@@ -69,6 +69,7 @@ def named(image: Any) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """The first line of what libvips or Pillow says, fit for one line."""
+    """The first line of what libvips or Pillow says, in parentheses and fit for one line, or nothing."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "".join(c for c in lines[0] if c.isprintable())[:120] if lines else "no reason given"
+    said = "".join(c for c in lines[0] if c.isprintable())[:120] if lines else ""
+    return f" ({said})" if said else ""

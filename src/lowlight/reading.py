@@ -195,7 +195,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _broken(kind: Format, error: Exception) -> PhotoError:
     what = "broken, cut or unusual" if kind == "tiff" else "broken or cut"
-    return PhotoError(f"{what} {containers.NAMES[kind]} ({reason(error)})")
+    return PhotoError(f"{what} {containers.NAMES[kind]}{reason(error)}")
 
 
 def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:

@@ -134,7 +134,7 @@ def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers
             settings = _settings(kind, order.quality, photo, metadata)
             pyvips.Operation.call(_SAVERS[kind], image, target, **settings)
     except VipsError as error:
-        raise PhotoError(f"can't be written ({reason(error)})") from error
+        raise PhotoError(f"can't be written{reason(error)}") from error
     changes, more = containers.splices(kind, file, metadata, alpha=alpha)
     return changes, (*notes, *more)
 
