@@ -275,7 +275,7 @@ class _Batch:
             with self._slots:
                 progress(0.0)
                 photo, report = self._enhancer.enhance_photo(
-                    photo, settings.controls, memory=memory - photo.samples.nbytes, progress=progress
+                    photo, settings.controls, memory=memory, progress=progress
                 )
             progress(1.0)
             started = time.perf_counter()
@@ -298,10 +298,8 @@ class _Batch:
 
 
 def _needed(described: Mapping[str, Any], enhancer: Enhancer) -> int:
-    """Bytes that a photo takes while it is enhanced, itself included."""
-    height, width = int(described["height"]), int(described["width"])
     itemsize = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
-    return height * width * 3 * itemsize + enhancer.memory_for(height, width, itemsize)
+    return enhancer.memory_for(int(described["height"]), int(described["width"]), itemsize)
 
 
 def _read_stdin(max_pixels: int) -> bytes:

@@ -54,7 +54,7 @@ class Enhancer:
     ) -> None:
         """fingerprint: hash of weights and precision, what a result carries to count as made by these.
 
-        memory: bytes that one photo may take; default: half of what is free when it is enhanced.
+        memory: bytes that one photo may take, itself included; default: half of what is free.
         """
         self.method = method
         self.engine = engine
@@ -105,15 +105,18 @@ class Enhancer:
     def __call__(self, picture: Any, **controls: Any) -> Any:
         """Enhance a path, PIL image, array (uint8, uint16, float in [0, 1]) or bytes; gives the same kind back.
 
-        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``. Arrays are
+        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``, over an
+        earlier result of lowlight but over no other file. Arrays are
         (height, width), (height, width, 3) or (height, width, 4) with alpha, sRGB-encoded.
         """
         checked = self.controls(**controls)
         if isinstance(picture, str | os.PathLike):
             source = Path(picture)
-            result, _ = self.enhance_photo(photo.read_photo(source), checked)
             target = source.with_name(f"{source.stem}.enhanced{source.suffix}")
-            photo.write_photo(result, target)
+            if os.path.lexists(target) and photo.read_fingerprint(target) is None:
+                raise PhotoError(f"{target} exists and was not made by lowlight: move it away")
+            result, _ = self.enhance_photo(photo.read_photo(source), checked)
+            photo.write_photo(result, target, fingerprint="python")
             return target
         if isinstance(picture, bytes):
             result, _ = self.enhance_photo(photo.read_photo(picture), checked)
@@ -148,7 +151,7 @@ class Enhancer:
         return enhanced
 
     def memory_for(self, height: int, width: int, itemsize: int) -> int:
-        """Bytes that enhancing a photo takes beside the photo itself, in tiles of the preferred size."""
+        """Bytes that a photo takes while it is enhanced, itself included, in tiles of the preferred size."""
         whole = self._padded(height, width)
         if self.method.halo is not None:
             whole = min(whole, (tiles.PREFERRED + 2 * self.method.halo + self.method.multiple) ** 2)
@@ -215,8 +218,8 @@ class Enhancer:
 
 
 def _held(height: int, width: int, itemsize: int) -> int:
-    """The result waits in 16 bits for its mean, then turns into the photo's own depth."""
-    return height * width * 3 * (2 + itemsize)
+    """The photo, its result that waits in 16 bits for its mean, and the result in the photo's depth."""
+    return height * width * 3 * (2 * itemsize + 2)
 
 
 def solve_gain(values: NDArray[np.int64], wanted: float) -> float:

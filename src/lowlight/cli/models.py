@@ -33,7 +33,7 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
     """What a weights file says of itself, and its hash."""
     header = weights.header
     return {
-        "name": header.name,
+        "name": weights.path.stem,
         "method": header.method,
         "precision": header.precision,
         "licence": header.licence,

@@ -71,6 +71,8 @@ def export_onnx(
         rough = OnnxEngine(model.SerializeToString())
         _check_close(rough, exact, calibration or checks, precision)
     header = header.model_copy(update={"precision": precision})
+    if precision == "int8":
+        header = header.model_copy(update={"scores": {}})  # those of another network
 
     def build(seal: str) -> bytes:
         onnx.helper.set_model_props(model, {HEADER_KEY: header.model_dump_json(), SEAL_KEY: seal})

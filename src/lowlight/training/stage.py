@@ -124,6 +124,11 @@ class Stage(ABC):
         """The next batch; a stage that wants other data than crops of pairs overrides this."""
         return data.batch(moment.rng, moment.count, moment.crop, device)
 
+    @classmethod
+    def tiny_settings(cls) -> Any:
+        """``Settings`` that contract tests train with: nothing large, nothing that must be downloaded."""
+        return cls.Settings()
+
     def arrays(self) -> dict[str, Array]:
         """Small arrays that the method's ``observe`` needs (an estimator, say); kept in the weights' header."""
         return {}

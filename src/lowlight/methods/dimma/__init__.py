@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lowlight import methods, statistics
+from lowlight.errors import WeightsError
 from lowlight.methods import Array, Observation, Samples
-from lowlight.methods.dimma.lightness import features, predict
+from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, features, predict
 from lowlight.methods.dimma.retinex import observe_published
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -56,9 +57,14 @@ class Dimma:
     Config: ClassVar[type[methods.Config]] = Config
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: the lightness estimator's (see ``lightness.predict``)."""
+        """arrays: the lightness estimator's (see ``lightness.predict``); none: a constant.
+
+        Raises WeightsError when some of them are missing.
+        """
         self.config = config
-        self.estimator = dict(arrays)
+        self.estimator = dict(arrays) if arrays else constant(DEFAULT_LIGHTNESS)
+        if missing := ARRAYS - self.estimator.keys():
+            raise WeightsError(f"dimma: the estimator of lightness lacks {', '.join(sorted(missing))}")
         levels = len(config.widths) - 1
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels

@@ -18,6 +18,10 @@ from lowlight.methods import Array
 Counts = NDArray[np.float64]
 """Histograms of a photo: (3, 256)."""
 
+ARRAYS = frozenset({"center", "scale", "support", "weight", "offset", "gamma"})
+"""Of an estimator."""
+DEFAULT_LIGHTNESS = 0.455
+"""Mean lightness of the references of LOL's training part."""
 RIDGES = (0.1, 0.3, 1.0, 3.0)
 WIDTHS = (0.03, 0.1, 0.3, 1.0)
 FOLDS = 8

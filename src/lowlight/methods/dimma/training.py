@@ -25,8 +25,6 @@ from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 FEWEST_EXPOSURES = 50
 """Below this many pairs automatic lightness is a constant."""
-DEFAULT_LIGHTNESS = 0.455
-"""Mean lightness of the references of LOL's training part."""
 COARSE = 16
 """Side of the squares whose means ``coarse`` compares, pixels."""
 GAINS = (0.5, 2.0)
@@ -150,7 +148,7 @@ def fit_estimator(data: Mixture) -> dict[str, Array]:
     """The estimator of automatic lightness, fitted to the photos whose exposure somebody chose."""
     pairs = list(data.exposures())
     if len(pairs) < FEWEST_EXPOSURES:
-        return lightness.constant(DEFAULT_LIGHTNESS)
+        return lightness.constant(lightness.DEFAULT_LIGHTNESS)
     means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
     return lightness.fit([dark.counts for dark, _ in pairs], means)[0]
 
