@@ -5,7 +5,6 @@ import shutil
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,13 +22,15 @@ class Doubler:
     """Doubles values; counts who computes at the same time."""
 
     fingerprint = "weights"
-    method = SimpleNamespace(multiple=16, halo=96)
 
     def __init__(self, wait=lambda: None):
         self.wait = wait
         self.lock = threading.Lock()
         self.computing = self.most = self.calls = 0
         self.memory = []
+
+    def memory_for(self, height, width, itemsize):
+        return height * width * itemsize * 100
 
     def enhance_photo(self, photo, controls, *, memory, progress):
         with self.lock:
@@ -226,12 +227,12 @@ def test_reading_and_writing_overlap_computing(monkeypatch):
 @pytest.mark.parametrize("together", [1, 4])
 def test_photos_share_the_memory(together):
     make(*(f"in/{index}.png" for index in range(4)), size=(80, 60))
-    one = 80 * 60 * 3 * 4 + 96 * 76 * 200
+    one = Doubler().memory_for(60, 80, 1)
     meeting = threading.Barrier(together, timeout=30)
     enhancer = Doubler(meeting.wait)
     assert statuses(do(["in"], enhancer=enhancer, at_once=4, memory=together * one)) == ["done"] * 4
     assert enhancer.most == together
-    assert max(enhancer.memory) == one - 80 * 60 * 3  # the photo that was read is held too
+    assert max(enhancer.memory) == one
 
 
 def test_a_large_photo_gets_its_turn():

@@ -106,6 +106,7 @@ def test_weights_open_as_any_others_and_are_the_averages(root: Path) -> None:
     assert abs(enhancer(dark, lightness=0.5).mean() / 255 - 0.5) < 0.01
 
 
+@pytest.mark.slow
 def test_a_run_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(root: Path) -> None:
     whole = checked(root)
     fit(whole, root / "whole")
@@ -126,6 +127,7 @@ def test_a_run_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(roo
         assert [e["step"] for e in entries(root / run) if "score" in e] == [10, 20, 30]
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_logged_beyond_its_checkpoint_comes_once(root: Path) -> None:
     fit(checked(root), root / "run")
     whole = untimed(root / "run")
@@ -270,6 +272,7 @@ def test_the_average_is_short_at_the_start(root: Path) -> None:
     torch.testing.assert_close(saved.tensors["average.enhancer.first.weight"], expected)
 
 
+@pytest.mark.slow
 def test_a_stage_starts_from_weights_or_from_a_checkpoint(root: Path) -> None:
     fit(checked(root), root / "first")
     before = Checkpoint.read(root / "first" / "checkpoint.safetensors").part("average.enhancer")
@@ -304,6 +307,7 @@ def test_a_device_that_is_not_there_is_refused(root: Path, monkeypatch: pytest.M
         fit(checked(root, device="cuda"), root / "run")
 
 
+@pytest.mark.slow
 def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
     one, two = checked(root), checked(root)
     data = two.data.model_copy(update={"cache": "device"})

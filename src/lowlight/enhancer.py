@@ -273,8 +273,9 @@ def load(
 
     weights = open_weights(f"{model}-fast" if fast else model)
     method = methods.create(weights.header.method, weights.header.config, weights.arrays)
+    made_by = weights.sha256 if precision == "float32" else f"{weights.sha256}-{precision}"
     runner = _engine(weights, engine, device, threads, precision)
-    return Enhancer(method, runner, fingerprint=f"{weights.sha256} {precision}", memory=memory)
+    return Enhancer(method, runner, fingerprint=made_by, memory=memory)
 
 
 def _engine(

@@ -27,12 +27,12 @@ def _describe(file: str) -> dict[str, Any]:
     path = Path(file)
     if path.suffix in (".onnx", ".safetensors") or not path.exists():
         from lowlight.cli.models import describe_weights
-        from lowlight.errors import UseError
+        from lowlight.errors import PhotoError
         from lowlight.places import candidates
         from lowlight.weights import open_weights
 
         if not path.exists() and file not in candidates():
-            raise UseError(f"{file}: no such file; models by name: {', '.join(candidates()) or 'none'}")
+            raise PhotoError(f"{file}: no such file; models by name: {', '.join(candidates()) or 'none'}")
 
         return {"is": "weights", **describe_weights(open_weights(file))}
     from lowlight.photo import describe_photo
