@@ -100,6 +100,12 @@ def test_a_photo_without_torch(no_torch):
         ["train", "--help"],
         ["enhance"],
         ["enhance", "a.png", "--jobs", "0"],
+        ["enhance", "a.png", "--control", "strength=2"],
+        ["enhance", "missing.png"],
+        ["train", "missing.yaml"],
+        ["train", "a.png", "steps"],
+        ["export", "missing.safetensors", "-o", "a.onnx"],
+        ["export", "a.png", "-o", "a.onnx", "--precision", "int8"],
     ],
 )
 def test_help_and_wrong_use_import_nothing_heavy(arguments):
@@ -111,6 +117,7 @@ def test_help_and_wrong_use_import_nothing_heavy(arguments):
         line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "import time:" in line
     }
     assert "typer" in imported
+    assert "Traceback" not in done.stderr
     assert not imported & {"torch", "numpy", "onnxruntime", "pyvips", "PIL", "rich"}
 
 

@@ -9,16 +9,17 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from lowlight import places
+from lowlight.batch import Outcome
 from lowlight.errors import EngineError, UseError, WeightsError, shown
 from lowlight.plan import make_plan
 
 if TYPE_CHECKING:
-    from lowlight.batch import Outcome, Settings
+    from lowlight.batch import Settings
     from lowlight.enhancer import Enhancer
     from lowlight.plan import Plan
 
@@ -28,6 +29,9 @@ Engine = Literal["onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
 Format = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm"]
 Strip = Literal["gps", "all"]
+
+_COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
+"""Ranges of the controls that every method has, so that a wrong value is refused without loading a method."""
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
@@ -125,6 +129,8 @@ def enhance(
         places.find(f"{model}-fast" if fast else model)
         if control:
             _check_controls(model, values)
+        if not plan.jobs:
+            _Run(plan, json_lines, to_stdout).end()
 
         from lowlight.batch import Settings, cores
         from lowlight.enhancer import load
@@ -159,27 +165,29 @@ def _parse_size(text: str) -> int:
 def _parse_controls(lightness: str | None, strength: str | None, control: list[str]) -> dict[str, Any]:
     """Names and values as written; those of every method are checked, the others need the method's module."""
     values: dict[str, Any] = {}
-    if lightness is not None:
-        if lightness != "auto" and not _is_share(lightness):
-            raise typer.BadParameter(f"{lightness!r}: expected auto or 0 to 1", param_hint="--lightness")
-        values["lightness"] = lightness
-    if strength is not None:
-        if not _is_share(strength):
-            raise typer.BadParameter(f"{strength!r}: expected 0 to 1", param_hint="--strength")
-        values["strength"] = strength
+    for name, given in (("lightness", lightness), ("strength", strength)):
+        if given is not None:
+            if not _fits(name, given):
+                raise typer.BadParameter(f"{given!r}: expected {_COMMON[name]}", param_hint=f"--{name}")
+            values[name] = given
     for text in control:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
             raise typer.BadParameter(f"{text!r}: expected NAME=VALUE", param_hint="--control")
         if name in values:
             raise typer.BadParameter(f"{name} is given twice", param_hint="--control")
+        if name in _COMMON and not _fits(name, value):
+            raise typer.BadParameter(f"{name} = {value!r}: expected {_COMMON[name]}", param_hint="--control")
         values[name] = value
     return values
 
 
-def _is_share(text: str) -> bool:
+def _fits(name: str, value: str) -> bool:
+    """Whether a control that every method has takes this value."""
+    if (name, value) == ("lightness", "auto"):
+        return True
     try:
-        return 0 <= float(text) <= 1
+        return 0 <= float(value) <= 1
     except ValueError:
         return False
 
@@ -191,7 +199,7 @@ def _check_controls(model: str, values: dict[str, Any]) -> None:
 
 
 class _Run:
-    """Tells what becomes of the photos, and ends with the exit status."""
+    """Tells what becomes of the photos, first of those that can't be had, and ends with the exit status."""
 
     def __init__(self, plan: Plan, json_lines: bool, to_stdout: bool) -> None:
         self.plan = plan
@@ -200,13 +208,13 @@ class _Run:
         self.total = len(plan.jobs) + len(plan.failures)
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
         self.failures: list[Outcome] = []
+        _say(*plan.notes)
+        for path, reason in plan.failures:
+            self._tell(Outcome(str(path), None, "failed", reason))
 
     def do(self, enhancer: Enhancer, settings: Settings) -> None:
-        from lowlight.batch import Outcome, run
+        from lowlight.batch import run
 
-        _say(*self.plan.notes)
-        for path, reason in self.plan.failures:
-            self._tell(Outcome(str(path), None, "failed", reason))
         jobs = self.plan.jobs
         with (
             _bar(len(jobs)) as advance,
@@ -215,7 +223,7 @@ class _Run:
         ):
             for outcome in outcomes:
                 self._tell(outcome)
-        self._end(stop.is_set())
+        self.end(interrupted=stop.is_set())
 
     def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
@@ -227,7 +235,8 @@ class _Run:
         elif outcome.status != "failed" and not self.to_stdout:
             print(shown(f"{outcome.source}: {outcome.target}{_summary(outcome)}"), flush=True)
 
-    def _end(self, interrupted: bool) -> None:
+    def end(self, *, interrupted: bool = False) -> NoReturn:
+        """Tell what failed, and leave with the exit status."""
         counts = self.counts
         if counts["failed"] and self.total > 1:
             _say(f"{counts['failed']} of {self.total} photos failed:")

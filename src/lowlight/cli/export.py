@@ -16,7 +16,7 @@ TILE = 384
 
 def export(
     weights: Annotated[
-        Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False)
+        Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False, exists=True)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.", show_default=False)],
     precision: Annotated[
@@ -30,17 +30,18 @@ def export(
     name: Annotated[str | None, typer.Option(help="What users will call the model.")] = None,
 ) -> None:
     """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
-    from lowlight import methods
     from lowlight.errors import EngineError, UseError
-    from lowlight.weights import open_weights
 
+    if (precision == "int8") != (calibrate is not None):
+        raise UseError("--calibrate goes with --precision int8, and int8 needs it")
     try:
         from lowlight.engines.torch import load_network
         from lowlight.training.export import export_onnx
     except ModuleNotFoundError as error:
         raise EngineError(f"export needs {error.name}: pip install 'lowlight[train]'") from None
-    if (precision == "int8") != (calibrate is not None):
-        raise UseError("--calibrate goes with --precision int8, and int8 needs it")
+    from lowlight import methods
+    from lowlight.weights import open_weights
+
     opened = open_weights(weights)
     method = methods.create(opened.header.method, opened.header.config, opened.arrays)
     header = opened.header if name is None else opened.header.model_copy(update={"name": name})

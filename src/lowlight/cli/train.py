@@ -11,7 +11,9 @@ import typer
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False)],
+    recipe: Annotated[
+        Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False, exists=True)
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Changes: data.root=photos steps=100."),
@@ -28,6 +30,10 @@ def train(
     """Train one stage of a method, as its recipe says. Needs lowlight[train]."""
     from lowlight.errors import EngineError
 
+    # Before torch is loaded: that takes longer than saying what is wrong.
+    for text in overrides or []:
+        if "=" not in text:
+            raise typer.BadParameter(f"{text!r}: expected KEY=VALUE", param_hint="KEY=VALUE")
     try:
         from lowlight.training.checkpoint import TrainingError
         from lowlight.training.loop import fit
