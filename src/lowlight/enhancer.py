@@ -80,7 +80,7 @@ class Enhancer:
         """
         started = time.perf_counter()
         controls = controls or self.controls()
-        before = float(statistics.channel_means(photo.samples).mean())
+        before = statistics.mean(photo.samples)
         if controls.strength == 0:
             report = Report(_used(controls, before), before, before, 0, time.perf_counter() - started)
             return photo, report
@@ -93,7 +93,7 @@ class Enhancer:
         values = _count(deep)
         gain = 1.0 if wanted is None else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
-        after = float(statistics.channel_means(samples).mean())
+        after = statistics.mean(samples)
         notes: list[str] = []
         reached = float(np.minimum(np.arange(_DEEP + 1) * gain, _DEEP) @ values / values.sum() / _DEEP)
         if wanted is not None and abs(reached - wanted) > 0.01:
@@ -218,8 +218,8 @@ class Enhancer:
 
 
 def _held(height: int, width: int, itemsize: int) -> int:
-    """The photo, its result that waits in 16 bits for its mean, and the result in the photo's depth."""
-    return height * width * 3 * (2 * itemsize + 2)
+    """The photo, and its result that waits in 16 bits for its mean; a float result needs room of its own."""
+    return height * width * 3 * (itemsize + 2 + (itemsize if itemsize > 2 else 0))
 
 
 def solve_gain(values: NDArray[np.int64], wanted: float) -> float:
@@ -229,17 +229,17 @@ def solve_gain(values: NDArray[np.int64], wanted: float) -> float:
     the picture is too dark, the factor is LARGEST_GAIN.
     """
     levels = np.arange(_DEEP + 1) / _DEEP
-    counts = values / values.sum()
-    low, high = 0.0, LARGEST_GAIN
-    if np.minimum(levels * high, 1.0) @ counts <= wanted:
-        return high
-    for _ in range(50):
-        middle = (low + high) / 2
-        if np.minimum(levels * middle, 1.0) @ counts < wanted:
-            low = middle
-        else:
-            high = middle
-    return high
+    shares = values / values.sum()
+    below = np.cumsum(levels * shares)  # mean of what lies at or below each level
+    above = 1.0 - np.cumsum(shares)  # share of what lies above it
+    # With the gain 1 / level all above that level clips: the mean falls as the level rises.
+    means = below[1:] / levels[1:] + above[1:]
+    clipping = int(np.searchsorted(-means, -wanted, side="right"))
+    # Clipping starts above this level; below it the mean is linear in the gain.
+    level = min(clipping, _DEEP)
+    if below[level] == 0:
+        return LARGEST_GAIN
+    return float(min((wanted - above[level]) / below[level], LARGEST_GAIN))
 
 
 def free_memory() -> int:
@@ -323,10 +323,16 @@ def _count(deep: NDArray[np.uint16]) -> NDArray[np.int64]:
 
 
 def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float) -> Samples:
-    """Gain, blend with the dark photo, and back to its depth: by table and in strips, for memory's sake."""
+    """Gain, blend with the dark photo, and back to its depth: by table and in strips, for memory's sake.
+
+    The result takes the place of ``deep`` where its depth allows.
+    """
     source = dark.samples
     table = np.minimum(np.arange(_DEEP + 1) * (gain / _DEEP), 1.0).astype(np.float32)
-    result = np.empty_like(source)
+    # A strip is written no further than it was read: 8 bits fill the first half of what 16 bits took.
+    result: Samples = np.empty_like(source)
+    if source.itemsize <= deep.itemsize:
+        result = deep.reshape(-1).view(source.dtype)[: source.size].reshape(source.shape)
     rows = max(1, (1 << 20) // max(1, source.shape[1]))
     for top in range(0, source.shape[0], rows):
         part = slice(top, top + rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 
 def shown(name: object) -> str:
@@ -28,6 +29,32 @@ class LowlightError(Exception):
 
 class PhotoError(LowlightError):
     """A file is no photo that can be read or written here."""
+
+
+class naming:  # noqa: N801 - read as a statement
+    """Errors of a photo that leave the block become PhotoErrors that begin with the photo's name.
+
+    A class: from Python 3.12 on, a generator that turns an error into another one ties both into a cycle that
+    keeps all frames below, with pixels and open files, until the next full garbage collection.
+    """
+
+    def __init__(self, photo: object, done: str) -> None:
+        """photo: a path or an open file. done: what was done to it, ``read`` or ``written``."""
+        self._name = shown(photo if isinstance(photo, (Path, str)) else getattr(photo, "name", "photo"))
+        self._done = done
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, PhotoError):
+            raise PhotoError(f"{self._name}: {error}") from error
+        if isinstance(error, OSError):
+            raise PhotoError(f"{self._name}: can't be {self._done}: {error.strerror or error}") from error
+        if isinstance(error, MemoryError):
+            raise PhotoError(
+                f"{self._name}: can't be {self._done}: too large for the memory that is free"
+            ) from error
 
 
 class WeightsError(LowlightError):

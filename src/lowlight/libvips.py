@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -29,18 +27,19 @@ class VipsError(Exception):
     """libvips refused; the text is its reason."""
 
 
-@contextmanager
-def failing() -> Iterator[None]:
-    """Turn libvips' errors into VipsError."""
-    pyvips = vips()
-    try:
-        yield
-    except pyvips.Error as error:
-        raise VipsError(error.detail) from error
-    except UnicodeDecodeError as error:
-        # pyvips stumbles over a reason that quotes bytes of the file, and leaves it to be met again.
-        pyvips.vips_lib.vips_error_clear()
-        raise VipsError from error
+class failing:  # noqa: N801 - read as a statement
+    """libvips' errors that leave the block become VipsErrors. A class for the reason of ``errors.naming``."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, vips().Error):
+            raise VipsError(error.detail) from error
+        if isinstance(error, UnicodeDecodeError):
+            # pyvips stumbles over a reason that quotes bytes of the file, and leaves it to be met again.
+            vips().vips_lib.vips_error_clear()
+            raise VipsError from error
 
 
 def image_of(samples: NDArray[Any]) -> Any:

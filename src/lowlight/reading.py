@@ -12,8 +12,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
-from lowlight.errors import PhotoError, shown
+from lowlight.errors import PhotoError, naming
 from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import (
     Metadata,
@@ -43,24 +42,26 @@ _DEPTHS = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 _PILLOW = threading.Lock()
 
 
-@contextmanager
-def opened(source: Path | str | bytes | BinaryIO, max_pixels: int) -> Iterator[BinaryIO]:
+class opened(naming):  # noqa: N801 - read as a statement
     """A seekable file at its start; errors that leave the block are PhotoErrors that begin with its name."""
-    name = shown(source) if isinstance(source, (Path, str)) else shown(getattr(source, "name", "photo"))
-    try:
-        if isinstance(source, (Path, str)):
-            with _open_regular(source) as file:
-                yield file
-        elif isinstance(source, bytes):
-            yield io.BytesIO(source)
-        else:
-            yield io.BytesIO(_drained(source, max_pixels))
-    except PhotoError as error:
-        raise PhotoError(f"{name}: {error}") from error
-    except OSError as error:
-        raise PhotoError(f"{name}: can't be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise PhotoError(f"{name}: too large for the memory that is free") from error
+
+    def __init__(self, source: Path | str | bytes | BinaryIO, max_pixels: int) -> None:
+        super().__init__(source, "read")
+        self._source, self._max_pixels = source, max_pixels
+
+    def __enter__(self) -> BinaryIO:
+        with naming(self._source, "read"):
+            if isinstance(self._source, (Path, str)):
+                self._file = _open_regular(self._source)
+            elif isinstance(self._source, bytes):
+                self._file = io.BytesIO(self._source)
+            else:
+                self._file = io.BytesIO(_drained(self._source, self._max_pixels))
+        return self._file
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        self._file.close()
+        super().__exit__(kind, error, traceback)
 
 
 def _open_regular(path: Path | str) -> BinaryIO:

@@ -35,13 +35,12 @@ def histograms(samples: Samples) -> NDArray[np.float64]:
     return counts
 
 
-def channel_means(samples: Samples) -> NDArray[np.float64]:
-    """Mean of each channel in [0, 1], from the samples' full depth."""
-    total = np.zeros(3)
-    for strip in strips(samples):
-        total += strip.sum(axis=(0, 1), dtype=np.float64)
-    means: NDArray[np.float64] = total / (full_scale(samples) * samples.shape[0] * samples.shape[1])
-    return means
+def mean(samples: Samples) -> float:
+    """Mean of all values in [0, 1], from the samples' full depth."""
+    if samples.dtype == np.uint8:
+        return float(histogram_means(histograms(samples)).mean())  # exact, and faster
+    total = sum(float(strip.sum(dtype=np.float64)) for strip in strips(samples))
+    return total / (full_scale(samples) * samples.size)
 
 
 def histogram_means(counts: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,8 +6,7 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -16,7 +15,7 @@ import numpy as np
 
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
-from lowlight.errors import PhotoError, shown
+from lowlight.errors import PhotoError, naming
 from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import Metadata, edit_exif, edit_xmp
 
@@ -36,21 +35,9 @@ class Order:
     fingerprint: str | None
 
 
-@contextmanager
-def _named(name: str) -> Iterator[None]:
-    try:
-        yield
-    except PhotoError as error:
-        raise PhotoError(f"{name}: {error}") from error
-    except OSError as error:
-        raise PhotoError(f"{name}: can't be written: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise PhotoError(f"{name}: can't be written: too large for the memory that is free") from error
-
-
 def write_file(photo: Photo, target: Path, order: Order) -> tuple[str, ...]:
     """Replace or make a file, whole or not at all; gives notes."""
-    with _named(shown(target)):
+    with naming(target, "written"):
         # A link is written through: what it names is replaced.
         target = Path(os.path.realpath(target))
         mode = _mode(target)
@@ -97,7 +84,7 @@ def _sync_folder(folder: Path) -> None:
 
 def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...]:
     """Write to an open binary file; gives notes."""
-    with _named(shown(getattr(target, "name", "photo"))), tempfile.TemporaryFile() as bare:
+    with naming(target, "written"), tempfile.TemporaryFile() as bare:
         changes, notes = _encode(photo, bare, order)
         containers.copy_spliced(bare, target, changes)
         target.flush()

@@ -71,7 +71,7 @@ class Validator:
         return scores, total
 
     def _enhance(self, enhancer: Enhancer, pair: _Pair, given: str) -> Pixels:
-        lightness = "auto" if given == "auto" else float(statistics.channel_means(pair.light).mean())
+        lightness = "auto" if given == "auto" else statistics.mean(pair.light)
         result, _ = enhancer.enhance_photo(Photo(pair.dark), enhancer.controls(lightness=lightness))
         return np.asarray(result.samples, np.uint8)
 

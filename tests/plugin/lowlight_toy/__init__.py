@@ -29,5 +29,5 @@ class Toy:
         lightness = self.guess if controls.lightness == "auto" else controls.lightness
         return {
             "lightness": np.array(lightness, np.float32),
-            "source": np.array(statistics.channel_means(samples).mean(), np.float32),
+            "source": np.array(statistics.mean(samples), np.float32),
         }

@@ -35,6 +35,9 @@ class Config(methods.Config):
     """``tiled``: residual blocks a level and side; the last level's stand in the middle. ``published``: (2,)."""
     unshuffle: int = Field(4, ge=1)
     """``tiled``: side of the pixel blocks that become channels at the top."""
+    halo: int | None = Field(None, ge=0)
+    """``tiled``: pixels of context that a tile needs; None: all that the network looks to. What lies further
+    than 96 pixels changes nothing above rounding in trained weights (``benchmarks/tiles.py``)."""
     head: Literal["sig_dim", "dim", "HE", "normal", "retinex", "retinex_tanh"] = "sig_dim"
     """``published``: what the network's output means."""
     norm_groups: int = 32
@@ -68,7 +71,7 @@ class Dimma:
         levels = len(config.widths) - 1
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels
-            self.halo: int | None = receptive_field(config)
+            self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
             self.tile_bytes = 50 * config.widths[0] // config.unshuffle**2
         else:
             self.multiple = 2**levels
@@ -83,7 +86,7 @@ class Dimma:
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
         """Means, descriptor and the lightness wanted, from the whole photo."""
         counts = statistics.histograms(samples)
-        source = float(statistics.channel_means(samples).mean())
+        source = statistics.mean(samples)
         if controls.lightness == "auto":
             predicted = predict(self.estimator, features(counts))
             # A photo that is light enough already is not darkened.
