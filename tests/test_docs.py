@@ -179,6 +179,9 @@ def test_commands_work(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     for line in commands(page):
+        for file in map(Path, re.findall(r"runs/\S+\.safetensors", line)):  # what training would have left
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
         values = parse(line)
         if line.startswith("lowlight train "):
             read_recipe(values["recipe"], values["overrides"] or [])

@@ -1,5 +1,6 @@
 """What is no photo, lies, or can't be written: one line, quickly, nothing left behind, originals whole."""
 
+import gc
 import io
 import os
 import signal
@@ -521,6 +522,31 @@ while True:
 
 
 # --- memory
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_failure_keeps_no_pixels_and_no_files(kind, tmp_path):
+    """Not even until the garbage is collected: the next photo needs the memory and the disk."""
+    broken = tmp_path / "broken"
+    broken.write_bytes(PLAIN[kind][: len(PLAIN[kind]) * 2 // 3])
+    wide = Photo(np.zeros((1, 70_000, 3), np.uint8))
+
+    def fail():
+        attempt(read_photo, broken)
+        attempt(write_photo, wide, tmp_path / "wide.jpg")
+        attempt(write_photo, wide, tmp_path / "missing" / "wide.png")
+
+    fail()
+    gc.collect()
+    gc.disable()
+    try:
+        files = len(os.listdir("/proc/self/fd"))
+        fail()
+        assert len(os.listdir("/proc/self/fd")) == files
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
 
 MEASURE = """
 import resource, sys

@@ -43,8 +43,8 @@ class naming:  # noqa: N801 - read as a statement
         self._name = shown(photo if isinstance(photo, (Path, str)) else getattr(photo, "name", "photo"))
         self._done = done
 
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> object:
+        return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if isinstance(error, PhotoError):
