@@ -540,9 +540,9 @@ def test_a_failure_keeps_no_pixels_and_no_files(kind, tmp_path):
     gc.collect()
     gc.disable()
     try:
-        files = len(os.listdir("/proc/self/fd"))
+        files = len(list(Path("/proc/self/fd").iterdir()))
         fail()
-        assert len(os.listdir("/proc/self/fd")) == files
+        assert len(list(Path("/proc/self/fd").iterdir())) == files
         assert gc.collect() == 0
     finally:
         gc.enable()
