@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import pictures
 from lowlight import cli, engines, enhancer
 from lowlight import photo as photos
 from lowlight.cli import enhance as enhance_command
@@ -217,6 +218,13 @@ def test_strength_zero_gives_the_input_back(lowlight):
     make("dark.png")
     assert lowlight("enhance", "dark.png", "--strength", "0")[0] == 0
     assert np.array_equal(np.asarray(Image.open("dark.png")), np.asarray(Image.open("dark.enhanced.png")))
+    # Every value of a wide profile, though the network's space lacks some.
+    values, p3 = pictures.noise(), pictures.profile(pictures.DISPLAY_P3)
+    Path("p3.png").write_bytes(pictures.png(values, extra=[(b"iCCP", pictures.iccp(p3))]))
+    assert lowlight("enhance", "p3.png", "--strength", "0")[0] == 0
+    result = Image.open("p3.enhanced.png")
+    assert np.array_equal(np.asarray(result), values)
+    assert result.info["icc_profile"] == p3
 
 
 def test_a_batch_tells_the_truth(lowlight):

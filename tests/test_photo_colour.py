@@ -2,6 +2,7 @@
 
 import io
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,6 +68,32 @@ def test_and_goes_back(kind, dtype, step):
     assert (
         np.abs(pyvips.Image.new_from_buffer(plain, "").numpy()[..., :3].astype(int) - array).max() > 5 * step
     )
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_an_untouched_photo_goes_back_bit_for_bit(dtype, channels):
+    array, alpha = pictures.noise(channels=channels, dtype=dtype), pictures.noise(channels=1, dtype=dtype)
+    icc = P3 if channels == 3 else pictures.profile(curve=pictures.gamma_curve(1.8))
+    data = with_profile(np.dstack([array, alpha]), icc)
+    photo, usual = read_photo(data, exact=True), read_photo(data)
+    np.testing.assert_array_equal(photo.samples, usual.samples)
+    for kind in ("png", "tiff"):
+        stored = pyvips.Image.new_from_buffer(written(photo, format=kind), "").numpy()
+        np.testing.assert_array_equal(stored, np.dstack([array, alpha]))
+    # What the file can't say, and what was changed, is converted as always.
+    assert written(photo, format="ppm") == written(usual, format="ppm")
+    half = photo.samples // 2
+    assert written(replace(photo, samples=half)) == written(replace(usual, samples=half))
+
+
+def test_an_untouched_float_photo_goes_back_bit_for_bit():
+    values = np.random.default_rng(0).uniform(-1, 3, (5, 7, 4)).astype(np.float32)
+    values[0, 0, :3] = np.inf
+    values[..., 3] = np.clip(values[..., 3], 0, 1)
+    photo = read_photo(pictures.tiff(values), exact=True)
+    np.testing.assert_array_equal(pyvips.Image.new_from_buffer(written(photo), "").numpy(), values)
+    assert written(photo, format="png") == written(read_photo(pictures.tiff(values)), format="png")
 
 
 @pytest.mark.parametrize(

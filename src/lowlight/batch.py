@@ -270,7 +270,9 @@ class _Batch:
             return replace(outcome, status="skipped")
         with self._budget.take(_needed(described, self._enhancer)) as memory:
             started = time.perf_counter()
-            photo = read_photo(source, max_pixels=settings.max_pixels)
+            # Strength 0 is the input bit for bit, in whatever profile.
+            exact = settings.controls.strength == 0
+            photo = read_photo(source, max_pixels=settings.max_pixels, exact=exact)
             seconds = time.perf_counter() - started
             with self._slots:
                 progress(0.0)

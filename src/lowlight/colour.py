@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight.libvips import VipsError, failing, vips
+from lowlight.libvips import VipsError, failing, image_of, vips
 from lowlight.methods import Array
 
 Space = Literal["RGB", "GRAY", "CMYK"]
@@ -147,6 +147,16 @@ def to_srgb(image: Any, profile: bytes | None) -> Any:
     return image.icc_transform(
         "srgb", embedded=profile is not None, intent="relative", depth=_depth(image), **fallback
     )
+
+
+def array_to_srgb(samples: NDArray[Any], profile: bytes, *, grey: bool) -> NDArray[Any]:
+    """The same for an array (height, width, 3), whose channels are equal if it is grey. Raises VipsError."""
+    image = image_of(samples[..., :1] if grey else samples)
+    with failing():
+        converted = to_srgb(image, profile)
+        data = (converted[0] if grey else converted).write_to_memory()
+    result = np.frombuffer(data, samples.dtype).reshape(*samples.shape[:2], -1)
+    return np.repeat(result, 3, axis=2) if grey else result
 
 
 def from_srgb(image: Any, profile: bytes) -> Any:

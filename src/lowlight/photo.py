@@ -23,9 +23,11 @@ from numpy.typing import NDArray
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format as Format
 from lowlight.errors import PhotoError
+from lowlight.libvips import VipsError, reason
 from lowlight.metadata import Metadata as Metadata
 from lowlight.methods import Array, Samples
 from lowlight.reading import Picture, find_fingerprint, open_picture, opened
+from lowlight.statistics import strips
 from lowlight.writing import Order, write_file, write_stream
 from lowlight.writing import Strip as Strip
 
@@ -33,6 +35,16 @@ MAX_PIXELS = 250_000_000
 
 _STRIP = 8
 """Rows that are decoded at once; few, so that libvips' small buffers are used again."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A file's own values beside what they became: written again for a photo whose samples nobody replaced."""
+
+    values: Samples
+    """As ``Photo.samples``, but in the file's profile, or linear."""
+    samples: Samples
+    profile: bytes | None
 
 
 @dataclass(frozen=True)
@@ -55,6 +67,8 @@ class Photo:
     """Its profile is the file's: ``samples`` were converted from it, and are converted back on writing."""
     notes: tuple[str, ...] = ()
     """What reading dropped or changed, one sentence each, for the user."""
+    kept: Kept | None = None
+    """Where ``read_photo`` was asked for it and had to convert the samples."""
 
     @property
     def height(self) -> int:
@@ -82,14 +96,19 @@ def to_float(samples: Samples) -> Array:
     return samples.astype(np.float32) / scale
 
 
-def read_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(
+    source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS, exact: bool = False
+) -> Photo:
     """Read a photo by its content, never by its name.
+
+    exact: keep the file's own values beside converted ones, so that the photo is written back bit for bit as
+    long as its samples are not replaced; takes twice the memory.
 
     Raises PhotoError, in one line that begins with the file's name, for whatever is no photo, is broken,
     or has more than ``max_pixels`` pixels (told from its header, before anything is decoded).
     """
     with opened(source, max_pixels) as file:
-        return _decode(open_picture(file, max_pixels))
+        return _decode(open_picture(file, max_pixels, exact=exact), exact=exact)
 
 
 def describe_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
@@ -134,25 +153,26 @@ def read_fingerprint(source: Path | str) -> str | None:
         return find_fingerprint(containers.scan(kind, file).xmp)
 
 
-def _decode(picture: Picture) -> Photo:
+def _decode(picture: Picture, *, exact: bool) -> Photo:
     turned = picture.orientation >= 5
     height, width = (picture.width, picture.height) if turned else (picture.height, picture.width)
     samples = np.empty((height, width, 3), picture.dtype)
     alpha = np.empty((height, width), picture.dtype) if picture.alpha else None
     stored = _stored(samples, picture.orientation)
     stored_alpha = None if alpha is None else _stored(alpha, picture.orientation)
-    clipped = False
     for top in range(0, picture.height, _STRIP):
         count = min(_STRIP, picture.height - top)
         rows = picture.rows(top, count)
-        if picture.dtype == np.float32:
-            rows, outside = _from_linear(rows, picture.alpha)
-            clipped = clipped or outside
         stored[top : top + count] = rows[..., :3] if rows.shape[-1] >= 3 else rows[..., :1]
         if stored_alpha is not None:
             stored_alpha[top : top + count] = rows[..., -1]
-    if clipped:
-        picture.notes.append("Values outside 0 to 1 were clipped.")
+    values = None
+    if picture.dtype == np.float32 or picture.profile is not None:
+        values = samples.copy() if exact else None
+        samples = _converted(picture, samples, alpha)
+    kept = None
+    if values is not None:
+        kept = Kept(cast(Samples, values), cast(Samples, samples), picture.metadata.icc)
     return Photo(
         samples=cast(Samples, samples),
         alpha=alpha,
@@ -160,6 +180,7 @@ def _decode(picture: Picture) -> Photo:
         format=picture.format,
         metadata=picture.metadata,
         notes=tuple(dict.fromkeys(picture.notes)),
+        kept=kept,
     )
 
 
@@ -175,15 +196,30 @@ def _stored(upright: NDArray[Any], orientation: int) -> NDArray[Any]:
     return upright[::-1] if orientation in (3, 4) else upright
 
 
-def _from_linear(rows: NDArray[Any], alpha: bool) -> tuple[NDArray[Any], bool]:
-    """Linear light to sRGB; also whether values lay outside 0 to 1 (not-a-number becomes 0)."""
-    inside = bool(((rows >= 0) & (rows <= 1)).all())
-    if not inside:
-        rows = np.clip(np.nan_to_num(rows, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
-    encoded = colour.to_srgb_curve(rows)
-    if alpha:
-        encoded[..., -1] = rows[..., -1]
-    return encoded, not inside
+def _converted(picture: Picture, samples: NDArray[Any], alpha: NDArray[Any] | None) -> NDArray[Any]:
+    """A file's own values to sRGB; linear ones in place, with their opacity cut to 0 to 1."""
+    if picture.profile is not None:
+        try:
+            return colour.array_to_srgb(samples, picture.profile, grey=picture.colour == "grey")
+        except VipsError as error:
+            raise PhotoError(f"the colour profile can't be converted{reason(error)}") from error
+    arrays = [samples] if alpha is None else [samples, alpha]
+    clipped = [_clip(array) for array in arrays]
+    if any(clipped):
+        picture.notes.append("Values outside 0 to 1 were clipped.")
+    for strip in strips(cast(Samples, samples)):
+        strip[:] = colour.to_srgb_curve(cast(Array, strip))
+    return samples
+
+
+def _clip(values: NDArray[Any]) -> bool:
+    """Clip to 0 to 1 in place, not-a-number to 0; whether there was anything to clip."""
+    clipped = False
+    for strip in strips(cast(Samples, values)):
+        if not ((strip >= 0) & (strip <= 1)).all():
+            clipped = True
+            strip[:] = np.clip(np.nan_to_num(strip, nan=0.0, posinf=1.0, neginf=0.0), 0, 1)
+    return clipped
 
 
 def write_photo(

@@ -106,6 +106,8 @@ class Picture:
     rows: Callable[[int, int], NDArray[Any]]
     """Rows from top, a number: (rows, width, channels), sRGB, grey or linear; the last channel may be alpha.
     Asked from top to bottom."""
+    profile: bytes | None = None
+    """The rows are in its space and wait to be converted."""
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata)
     fingerprint: str | None = None
@@ -114,7 +116,8 @@ class Picture:
     """What libvips reads from while rows are asked for; Python must not free it before."""
 
 
-def open_picture(file: BinaryIO, max_pixels: int) -> Picture:
+def open_picture(file: BinaryIO, max_pixels: int, *, exact: bool = False) -> Picture:
+    """exact: leave rows in a profile's space where it can be converted later (not CMYK)."""
     file.seek(0)
     kind = containers.sniff(file.read(512))
     file.seek(0)
@@ -132,7 +135,7 @@ def open_picture(file: BinaryIO, max_pixels: int) -> Picture:
         blocks.notes.append(containers.FIRST_ONLY)
     try:
         with failing():
-            return replace(_interpret(kind, image, blocks), held=held)
+            return replace(_interpret(kind, image, blocks, exact), held=held)
     except VipsError as error:
         raise _broken(kind, error) from error
 
@@ -199,7 +202,7 @@ def _broken(kind: Format, error: Exception) -> PhotoError:
     return PhotoError(f"{what} {containers.NAMES[kind]}{reason(error)}")
 
 
-def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
+def _interpret(kind: Format, image: Any, blocks: containers.Blocks, exact: bool) -> Picture:
     """Rules of colour, depth and orientation; all lazily, no pixel is decoded here."""
     notes = blocks.notes
     bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
@@ -236,7 +239,7 @@ def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
         image = colour.to_srgb(image, icc if convert else None)
         icc = None
         notes.append("CMYK was converted to sRGB; the result is RGB.")
-    elif convert:
+    elif convert and not exact:
         image = colour.to_srgb(image, icc)
         if colours == 1:
             image = image[0].bandjoin(image[3]) if alpha else image[0]
@@ -266,6 +269,7 @@ def _interpret(kind: Format, image: Any, blocks: containers.Blocks) -> Picture:
         colour="CMYK" if cmyk else "palette" if palette else "RGB" if colours == 3 else "grey",
         alpha=alpha,
         rows=rows,
+        profile=icc if exact and convert else None,
         orientation=orientation,
         metadata=metadata,
         fingerprint=find_fingerprint(blocks.xmp),

@@ -187,7 +187,16 @@ def _outgoing(photo: Photo, order: Order) -> tuple[Metadata, list[str]]:
 
 def _outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: bool) -> Any:
     """The pixels as the file is to hold them, as a libvips image: nothing is computed yet."""
-    samples = photo.samples
+    kept = photo.kept
+    linear = photo.samples.dtype == np.float32
+    # The file's own values, if they are still true and the new file says the same of them.
+    exact = (
+        kept is not None
+        and kept.samples is photo.samples
+        and kept.profile == icc
+        and (kind == "tiff" or not linear)
+    )
+    samples = kept.values if kept is not None and exact else photo.samples
     image = image_of(samples)
     wide = kind in ("png", "tiff", "ppm", "avif")
     if photo.grey:
@@ -195,13 +204,13 @@ def _outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: boo
         grey = image.recomb([[0.2126, 0.7152, 0.0722]])
         image = rounded(grey, samples.dtype)
     opacity = None if photo.alpha is None or not alpha else image_of(photo.alpha)
-    if samples.dtype == np.float32 and kind == "tiff":
-        image = colour.linear_light(image)
+    if linear and kind == "tiff":
+        image = image if exact else colour.linear_light(image)
         return image if opacity is None else image.bandjoin(opacity)
-    if samples.dtype == np.float32:
+    if linear:
         image = rounded(image * 65535, np.dtype(np.uint16))
         opacity = None if opacity is None else rounded(opacity * 65535, np.dtype(np.uint16))
-    if icc is not None and not colour.is_srgb(icc):
+    if icc is not None and not exact and not colour.is_srgb(icc):
         image = colour.from_srgb(image, icc)
     if opacity is not None:
         image = image.bandjoin(opacity)
