@@ -115,7 +115,7 @@ def dark(height: int, width: int, dtype: Any = np.uint8, seed: int = 0) -> NDArr
 
 def tile_of(tiny: Tiny, samples: NDArray[Any]) -> tuple[Array, Observation]:
     photo = Photo(samples)
-    return tiles.pad(photo.pixels, tiny.method.multiple), tiny.observe(samples)
+    return tiles.mirror(photo.pixels, (0, 0), (0, 0), tiny.method.multiple), tiny.observe(samples)
 
 
 # Pictures

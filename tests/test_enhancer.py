@@ -32,6 +32,7 @@ class Blur:
     Config: ClassVar[type[methods.Config]] = methods.Config
     halo: int | None = 5
     multiple = 4
+    border = 0
     tile_bytes = 100
 
     def __init__(self, config: Any = None, arrays: Mapping[str, Array] | None = None) -> None:

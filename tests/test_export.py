@@ -28,6 +28,7 @@ class Stub:
     """As much of a method as export asks for."""
 
     multiple = 2
+    border = 0
     tile_bytes = 100
     Controls = methods.Controls
 

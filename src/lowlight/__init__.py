@@ -30,6 +30,10 @@ _HOMES = {
 __all__ = ["__version__", *_HOMES]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # Resolved on first use: `lowlight --help` must not pay for NumPy and ONNX Runtime.
     if name not in _HOMES:

@@ -10,14 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lowlight import methods, photo, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
-from lowlight.errors import EngineError, PhotoError
+from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.methods import Controls, Method, Observation, Samples
 from lowlight.photo import Photo
 
@@ -105,6 +105,8 @@ class Enhancer:
     def __call__(self, picture: Any, **controls: Any) -> Any:
         """Enhance a path, PIL image, array (uint8, uint16, float in [0, 1]) or bytes; gives the same kind back.
 
+        controls: ``lightness`` (0 to 1 or ``"auto"``), ``strength`` (0 to 1), and the method's own.
+
         A path gives a path: the result is written beside the input as ``name.enhanced.suffix``, over an
         earlier result of lowlight but over no other file. Arrays are
         (height, width), (height, width, 3) or (height, width, 4) with alpha, sRGB-encoded.
@@ -175,7 +177,10 @@ class Enhancer:
 
     def _padded(self, height: int, width: int) -> int:
         """Pixels of the whole photo as a network sees it."""
-        return tiles.padded(height, self.method.multiple) * tiles.padded(width, self.method.multiple)
+        rows, columns = (
+            tiles.padded(side, self.method.multiple) + 2 * self.method.border for side in (height, width)
+        )
+        return rows * columns
 
     def _run(
         self,
@@ -210,8 +215,13 @@ class Enhancer:
 
     def _tile(self, photo: Photo, observation: Observation, window: tiles.Window) -> NDArray[np.uint16]:
         dark = photo.window(window.outer_top, window.outer_left, window.outer_height, window.outer_width)
-        result = self.engine.run(tiles.pad(dark, self.method.multiple), observation)
-        top, left = window.top - window.outer_top, window.left - window.outer_left
+        border = self.method.border
+        above, before = (border if start == 0 else 0 for start in (window.outer_top, window.outer_left))
+        below = border if window.outer_top + window.outer_height == photo.height else 0
+        after = border if window.outer_left + window.outer_width == photo.width else 0
+        dark = tiles.mirror(dark, (above, below), (before, after), self.method.multiple)
+        result = self.engine.run(dark, observation)
+        top, left = above + window.top - window.outer_top, before + window.left - window.outer_left
         core = result[top : top + window.height, left : left + window.width]
         core = np.clip(core, 0.0, 1.0) * np.float32(_DEEP)
         return np.rint(core, out=core).astype(np.uint16)
@@ -266,9 +276,15 @@ def load(
 ) -> Enhancer:
     """An enhancer for a shipped model's name or a weights file.
 
-    threads: of the engine, default all cores. fast: the model's int8 twin. precision: bf16 on engines torch
-    and openvino, about twice as fast where the CPU has it. memory: see ``Enhancer``.
+    threads: of the engine, default all cores. fast: the model's int8 twin. precision: bf16 on engines openvino
+    and torch, about twice as fast where the CPU has it. memory: see ``Enhancer``. Raises UseError for a value
+    that does not exist, EngineError for a device or engine that is not at hand, WeightsError for the file.
     """
+    _check_choice("engine", engine, EngineName)
+    _check_choice("device", device, Device)
+    _check_choice("precision", precision, Precision)
+    _check_count("threads", threads)
+    _check_count("memory", memory)
     from lowlight.weights import open_weights
 
     weights = open_weights(f"{model}-fast" if fast else model)
@@ -276,6 +292,16 @@ def load(
     made_by = weights.sha256 if precision == "float32" else f"{weights.sha256}-{precision}"
     runner = _engine(weights, engine, device, threads, precision)
     return Enhancer(method, runner, fingerprint=made_by, memory=memory)
+
+
+def _check_choice(name: str, value: object, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise UseError(f"{name} = {value!r}: expected one of {', '.join(get_args(choices))}")
+
+
+def _check_count(name: str, value: object) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UseError(f"{name} = {value!r}: expected a whole number of at least 1, or None")
 
 
 def _engine(
@@ -295,7 +321,7 @@ def _engine(
 
     if precision != "float32":
         raise EngineError(
-            f"engine onnx computes in float32, not in {precision}; take torch or openvino for it"
+            f"engine onnx computes in float32, not in {precision}; take openvino or torch for it"
         )
     return OnnxEngine(weights, device=device, threads=threads)
 
@@ -306,7 +332,13 @@ def _kept(model: str) -> Enhancer:
 
 
 def enhance(picture: Any, *, model: str | Path = "dimma", **controls: Any) -> Any:
-    """``load(model)(picture, **controls)`` with the enhancer kept for the next call."""
+    """Make a dark picture light: ``load(model)(picture, **controls)``, the enhancer kept for the next call.
+
+    picture: a path, PIL image, array (uint8, uint16, float in [0, 1]; RGB, sRGB-encoded) or bytes of a file;
+    the same kind comes back, a path as the path of ``name.enhanced.suffix`` beside it.
+    controls: ``lightness`` (mean of the result, 0 to 1, or ``"auto"``), ``strength`` (share of the result in
+    the picture, 0 to 1), and what else the method has (``lowlight methods``).
+    """
     return _kept(str(model))(picture, **controls)
 
 

@@ -61,13 +61,15 @@ def split(window: Window, height: int, width: int, halo: int, multiple: int) -> 
     return [_window(top, left, h, w, height, width, halo) for top, h in rows for left, w in columns]
 
 
-def pad(tile: Array, multiple: int) -> Array:
-    """Mirror the lower and right edge until both sides are multiples."""
-    height, width = tile.shape[:2]
-    rows, columns = padded(height, multiple) - height, padded(width, multiple) - width
-    if not rows and not columns:
+def mirror(tile: Array, rows: tuple[int, int], columns: tuple[int, int], multiple: int) -> Array:
+    """Mirror a tile outwards: by (above, below) rows and (before, after) columns, and on until multiples."""
+    (above, below), (before, after) = rows, columns
+    height, width = above + tile.shape[0] + below, before + tile.shape[1] + after
+    below += padded(height, multiple) - height
+    after += padded(width, multiple) - width
+    if not (above or below or before or after):
         return tile
-    return np.pad(tile, ((0, rows), (0, columns), (0, 0)), mode="symmetric")
+    return np.pad(tile, ((above, below), (before, after), (0, 0)), mode="symmetric")
 
 
 def _grid(height: int, width: int, halo: int, multiple: int, side: int) -> Iterator[Window]:

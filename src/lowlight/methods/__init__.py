@@ -62,6 +62,9 @@ class Method(Protocol):
     """Pixels of context that make a tile exact; None: no halo is exact."""
     multiple: int
     """Sides of a tile are multiples of this."""
+    border: int
+    """Pixels, a multiple of ``multiple``, by which the photo is mirrored outwards, so that its edges are not
+    those of the network."""
     tile_bytes: int
     """Memory that an engine takes for one pixel of a tile."""
 

@@ -20,6 +20,7 @@ class Toy:
     Config: ClassVar[type[methods.Config]] = Config
     halo: int | None = 2
     multiple: int = 1
+    border: int = 0
     tile_bytes: int = 100
 
     def __init__(self, config: Config, arrays: Mapping[str, Array]) -> None:

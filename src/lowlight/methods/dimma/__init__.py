@@ -72,10 +72,12 @@ class Dimma:
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels
             self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
+            self.border = self.multiple
             self.tile_bytes = 50 * config.widths[0] // config.unshuffle**2
         else:
             self.multiple = 2**levels
             self.halo = None
+            self.border = 0
             self.tile_bytes = 140 * config.widths[0]
 
     @staticmethod

@@ -1,0 +1,89 @@
+"""What the weights in the package must be, whatever their scores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lowlight
+from lowlight.enhancer import Enhancer
+from lowlight.photo import Photo, read_photo
+from lowlight.weights import open_weights
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.fixture(scope="module")
+def dimma() -> Enhancer:
+    return lowlight.load("dimma", threads=1)
+
+
+def test_the_file_is_small_and_says_what_it_is() -> None:
+    for name, precision in (("dimma", "float16"), ("dimma-fast", "int8")):
+        weights = open_weights(name)
+        assert weights.path.stat().st_size <= 12 << 20
+        assert weights.header.precision == precision
+        assert weights.header.licence
+        assert weights.header.data
+        assert weights.header.recipe["run"]["step"] > 0
+        assert not any(".." in str(value) for value in weights.header.recipe["data"].values())
+    assert {"lol.reference.psnr", "sice.auto.ssim"} <= open_weights("dimma").header.scores.keys()
+
+
+@pytest.mark.parametrize("value", [(3, 6, 25), (20, 20, 20), (2, 1, 1)])
+def test_a_flat_photo_has_no_frame(dimma: Enhancer, value: tuple[int, int, int]) -> None:
+    flat = np.full((160, 176, 3), value, np.uint8)
+    result = dimma(flat, lightness=0.4).astype(int)
+    centre = result[60:100, 60:100].mean(axis=(0, 1))
+    edges = [result[0], result[-1], result[:, 0], result[:, -1], result[:4, :4].reshape(-1, 3)]
+    for edge in edges:
+        assert np.abs(edge.mean(axis=0) - centre).max() < 4
+
+
+def test_tiles_give_the_whole_picture(dimma: Enhancer) -> None:
+    photo = read_photo(EXAMPLES / "rocket.png")
+    controls = dimma.controls(lightness=0.4)
+    whole, report = dimma.enhance_photo(photo, controls)
+    assert report.tiles == 1
+    smallest = (dimma.method.multiple + 2 * (dimma.method.halo or 0)) ** 2
+    held = photo.samples.nbytes * 2
+    memory = held + 2 * smallest * dimma.method.tile_bytes
+    tiled, report = dimma.enhance_photo(photo, controls, memory=memory)
+    assert report.tiles > 10
+    assert np.abs(whole.samples.astype(int) - tiled.samples).max() <= 2  # of 65535
+
+
+@pytest.mark.parametrize("lightness", [0.15, 0.3, 0.5, 0.7])
+def test_asked_is_given(dimma: Enhancer, lightness: float) -> None:
+    photo = read_photo(EXAMPLES / "coffee.jpg")
+    result, _ = dimma.enhance_photo(photo, dimma.controls(lightness=lightness))
+    assert result.samples.mean() / 255 == pytest.approx(lightness, abs=0.01)
+
+
+def test_more_light_is_more_light_everywhere(dimma: Enhancer) -> None:
+    photo = read_photo(EXAMPLES / "chelsea.jpg")
+    results = [
+        dimma.enhance_photo(photo, dimma.controls(lightness=lightness))[0].samples.astype(int)
+        for lightness in (0.2, 0.35, 0.5)
+    ]
+    blocks = [result[:288, :448].reshape(18, 16, 28, 16, 3).mean(axis=(1, 3, 4)) for result in results]
+    assert (blocks[0] < blocks[1]).mean() > 0.99
+    assert (blocks[1] < blocks[2]).mean() > 0.99
+
+
+def test_the_fast_twin_is_close(dimma: Enhancer) -> None:
+    photo = read_photo(EXAMPLES / "astronaut.jpg")
+    exact, _ = dimma.enhance_photo(photo, dimma.controls(lightness=0.45))
+    fast = lowlight.load("dimma", fast=True, threads=1)
+    close, _ = fast.enhance_photo(photo, fast.controls(lightness=0.45))
+    error = np.square(exact.samples.astype(float) - close.samples).mean()
+    assert 10 * np.log10(255**2 / error) > 40
+
+
+def test_sixteen_bits_are_not_banded(dimma: Enhancer) -> None:
+    """A dark ramp finer than 8 bits comes out finer than 8 bits."""
+    ramp = np.linspace(600, 1400, 512)[None, :, None] * np.ones((64, 1, 3))
+    result, _ = dimma.enhance_photo(Photo(ramp.astype(np.uint16)), dimma.controls(lightness=0.4))
+    assert len(np.unique(result.samples[32, :, 1])) > 400
