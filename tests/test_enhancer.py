@@ -18,7 +18,7 @@ import lowlight
 from lowlight import methods, tiles
 from lowlight.engines import OutOfMemory
 from lowlight.enhancer import LARGEST_GAIN, Enhancer, solve_gain
-from lowlight.errors import ControlError, EngineError, PhotoError
+from lowlight.errors import ControlError, EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Observation, Samples
 from lowlight.photo import Photo
 
@@ -167,6 +167,27 @@ def test_controls_out_of_range_name_their_range() -> None:
         enhancer.controls(lightness=1.5)
     with pytest.raises(ControlError, match="blur has no control 'gamma'; it has: lightness, strength"):
         enhancer.controls(gamma=2)
+
+
+def test_a_truth_value_is_no_lightness() -> None:
+    with pytest.raises(ControlError, match="control lightness = True: expected auto or 0 to 1"):
+        Enhancer(Blur(), BlurEngine()).controls(lightness=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"engine": "xyz"},
+        {"device": "xyz"},
+        {"precision": "half"},
+        {"threads": 0},
+        {"threads": "2"},
+        {"memory": "2GB"},
+    ],
+)
+def test_values_that_do_not_exist_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UseError, match=f"{next(iter(wrong))} = .*: expected"):
+        lowlight.load("dimma", **wrong)
 
 
 def test_grey_stays_grey_and_alpha_stays() -> None:

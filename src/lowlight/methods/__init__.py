@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lowlight.errors import ControlError, WeightsError
 
@@ -23,7 +23,15 @@ Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32
 Observation: TypeAlias = dict[str, Array]
 """Named float32 arrays seen once on the whole photo; the network gets each with a batch axis in front."""
 
-Lightness = Literal["auto"] | Annotated[float, Field(ge=0.0, le=1.0)]
+
+def _no_truth(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("a truth value is no number")
+    return value
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0), BeforeValidator(_no_truth)]
+Lightness = Literal["auto"] | Share
 
 
 class Controls(BaseModel):
@@ -34,9 +42,7 @@ class Controls(BaseModel):
     lightness: Lightness = Field(
         "auto", description="mean of the result's values, 0 to 1; auto: chosen from the dark photo"
     )
-    strength: float = Field(
-        1.0, ge=0.0, le=1.0, description="share of the result in the picture; 0: the input"
-    )
+    strength: Share = Field(1.0, description="share of the result in the picture; 0: the input")
 
 
 class Config(BaseModel):
