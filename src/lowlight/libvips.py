@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 from typing import Any
 
@@ -69,11 +68,10 @@ def named(image: Any) -> Any:
 
 
 def reason(error: Exception) -> str:
-    """What libvips or Pillow says, to follow a word like "broken" on one line: the system's reason for a write
-    that failed, or else the first line in parentheses, or nothing."""
-    text = str(error)
-    if system := re.match(r"target: write error\n\w+ error: (.+)", text):
-        return f": {system[1]}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The first line of what libvips or Pillow says, in parentheses and fit for one line, or nothing.
+
+    libvips keeps one text for all threads: it may be empty, or another photo's.
+    """
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = "".join(c for c in lines[0] if c.isprintable())[:120] if lines else ""
     return f" ({said})" if said else ""

@@ -121,6 +121,9 @@ def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers
             settings = _settings(kind, order.quality, photo, metadata)
             pyvips.Operation.call(_SAVERS[kind], image, target, **settings)
     except VipsError as error:
+        # Where the disk is full, the system says so to us too.
+        os.lseek(file.fileno(), 0, os.SEEK_END)
+        os.write(file.fileno(), b"\0")
         raise PhotoError(f"can't be written{reason(error)}") from error
     changes, more = containers.splices(kind, file, metadata, alpha=alpha)
     return changes, (*notes, *more)
