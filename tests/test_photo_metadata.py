@@ -160,6 +160,18 @@ def test_gain_map_goes_with_its_hints():
     assert result.count(b"\xff\xd8\xff") == 1
 
 
+def test_captions_that_are_not_kept_are_told():
+    iptc = b"\x1c\x02\x78\0\x05night"
+    resource = b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", len(iptc)) + iptc
+    jpeg = pictures.with_segments(pictures.pillow(pictures.smooth(), "JPEG"), (0xED, resource))
+    tiff = pictures.tiff(pictures.noise(), fields={33723: (7, list(iptc))})
+    for data in (jpeg, tiff):
+        photo = read_photo(data)
+        assert photo.notes == ("IPTC captions are not kept; EXIF and XMP are.",)
+        assert b"night" not in written(photo, photo.format)[0]
+    assert read_photo(jpeg.replace(b"8BIM\x04\x04", b"8BIM\x03\xed")).notes == ()
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 def test_strip(kind):
     photo = read_photo(source())

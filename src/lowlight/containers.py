@@ -49,6 +49,7 @@ _JPEG_SEGMENT = 65533
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
 
 FIRST_ONLY = "Only the first picture of the file was used."
+CAPTIONS = "IPTC captions are not kept; EXIF and XMP are."
 GAIN_MAP = "The HDR gain map belongs to the old pixels and was dropped."
 
 
@@ -159,6 +160,8 @@ def _scan_jpeg(file: BinaryIO, blocks: Blocks) -> None:
             blocks.notes.append(FIRST_ONLY)
         elif marker == 0xE2 and data.startswith(b"urn:iso:std:iso:ts:21496:-1\0"):
             blocks.notes.append(GAIN_MAP)
+        elif marker == 0xED and data.startswith(b"Photoshop 3.0\0") and b"8BIM\x04\x04" in data:
+            blocks.notes.append(CAPTIONS)
     if profile and sorted(profile) == list(range(1, pieces + 1)):
         blocks.icc = b"".join(profile[number] for number in sorted(profile))
     elif profile:
@@ -286,6 +289,8 @@ def _scan_tiff(file: BinaryIO, blocks: Blocks) -> None:
         raise PhotoError(f"broken TIFF: {error}") from error
     if following:
         blocks.notes.append(FIRST_ONLY)
+    if 33723 in entries:
+        blocks.notes.append(CAPTIONS)
     found = tiff.read_integer(file, layout, entries.get(274))
     blocks.orientation = found if found in range(1, 9) else None
     for tag, name in ((700, "xmp"), (34675, "icc")):
