@@ -347,18 +347,22 @@ def test_what_a_format_cannot_hold_is_said():
         assert any("metadata" in note for note in notes) == (kind != "jpeg")
 
 
-def test_format_from_argument_name_or_photo(tmp_path):
+def test_format_from_argument_or_name(tmp_path):
     photo = Photo(pictures.noise(), format="webp")
     for name, options, expected in (
         ("a.JPG", {}, "jpeg"),
         ("b.tif", {}, "tiff"),
-        ("c.unknown", {}, "webp"),
+        ("c.unknown", {"format": "webp"}, "webp"),
         ("d.jpg", {"format": "png"}, "png"),
     ):
         write_photo(photo, tmp_path / name, **options)
         assert read_photo(tmp_path / name).format == expected
     with pytest.raises(PhotoError, match="quality 0: expected 1 to 100"):
         write_photo(photo, tmp_path / "e.jpg", quality=0)
+    for name, said in (("f.gif", r"\.gif files"), ("g", "a name without suffix")):
+        with pytest.raises(PhotoError, match=rf"{name}: cannot write {said}; expected one of \.jpg, "):
+            write_photo(photo, tmp_path / name)
+        assert not (tmp_path / name).exists()
 
 
 def test_permissions_and_links(tmp_path):

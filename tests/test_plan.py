@@ -88,7 +88,9 @@ def test_a_file_or_a_folder_as_out():
     assert pairs("a.jpg", "new") == {"a.jpg": "new/a.jpg"}
     assert pairs("a.jpg", "new.png/") == {"a.jpg": "new.png/a.jpg"}
     assert pairs("a.jpg", "folder.jpg") == {"a.jpg": "folder.jpg/a.jpg"}
-    assert pairs(["a.jpg", "b.jpg"], "new.png") == {"a.jpg": "new.png/a.jpg", "b.jpg": "new.png/b.jpg"}
+    for folder in ("new.png/", "folder.jpg"):
+        inside = folder.rstrip("/")
+        assert pairs(["a.jpg", "b.jpg"], folder) == {"a.jpg": f"{inside}/a.jpg", "b.jpg": f"{inside}/b.jpg"}
 
 
 def test_the_same_photo_named_twice_is_one_job():
@@ -146,6 +148,9 @@ def test_an_input_is_never_overwritten(inputs, output):
         (["a.jpg", "b.jpg"], "-", None, "inputs are 2"),
         (["a.jpg", "b.jpg"], "file.txt", None, "found a file"),
         (["a.jpg"], "file.txt/out", None, "found a file"),
+        (["a.jpg", "b.jpg"], "both.jpg", None, r"both\.jpg: a photo's name, and the inputs are several"),
+        (["folder"], "all.PNG", None, "end it in /"),
+        (["*.jpg"], "all.png", None, "end it in /"),
         (["a.jpg"], "a.gif", None, r"cannot write \.gif"),
         (["a.jpg"], "a.png", "jpeg", "says png, --format says jpeg"),
         (["-"], "a.png", "jpeg", "says png, --format says jpeg"),

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format as Format
-from lowlight.errors import PhotoError
+from lowlight.errors import PhotoError, shown
 from lowlight.libvips import VipsError, reason
 from lowlight.metadata import Metadata as Metadata
 from lowlight.methods import Array, Samples
@@ -233,7 +233,7 @@ def write_photo(
 ) -> tuple[str, ...]:
     """Write a photo: temporary name in the target's folder, synced, renamed. Gives notes: what was dropped.
 
-    format: default: what the target's suffix names, or else the photo's own.
+    format: default: what the target's suffix names; the photo's own for an open file.
     quality: 1 to 100 for JPEG (4:4:4), WebP and AVIF; 100 means lossless for the last two.
     strip: ``gps`` leaves out the place; ``all`` leaves out everything but the colour profile.
     fingerprint: a short text that ``read_fingerprint`` finds again (in the XMP; in PPM a comment, in BMP
@@ -247,9 +247,13 @@ def write_photo(
         raise PhotoError(f"quality {quality}: expected 1 to 100")
     if fingerprint is not None and not re.fullmatch("[!-~]{1,256}", fingerprint):
         raise ValueError(f"fingerprint {fingerprint!r}: expected 1 to 256 characters of ASCII without blanks")
-    kind = format or photo.format
     if not isinstance(target, (Path, str)):
-        return write_stream(photo, target, Order(kind, quality, strip, fingerprint))
-    if format is None:
-        kind = containers.SUFFIXES.get(Path(target).suffix.lower(), kind)
-    return write_file(photo, Path(target), Order(kind, quality, strip, fingerprint))
+        return write_stream(photo, target, Order(format or photo.format, quality, strip, fingerprint))
+    target = Path(target)
+    kind = format or containers.SUFFIXES.get(target.suffix.lower())
+    if kind is None:
+        what = f"{shown(target.suffix)} files" if target.suffix else "a name without suffix"
+        raise PhotoError(
+            f"{shown(target)}: cannot write {what}; expected one of {', '.join(containers.SUFFIXES)}, or a format"
+        )
+    return write_file(photo, target, Order(kind, quality, strip, fingerprint))

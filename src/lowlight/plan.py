@@ -69,7 +69,7 @@ def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | Non
         _check_format(Path(output), wanted)
         pairs = [(path, Path(output)) for path, _ in found.photos]
     else:
-        _check_folder(Path(output))
+        _check_folder(output)
         pairs = _pairs(found, Path(output), wanted)
     _check_collisions(pairs)
     jobs = [Job(source, target, SUFFIXES[target.suffix.lower()]) for source, target in pairs]
@@ -191,12 +191,18 @@ def _check_format(target: Path, wanted: Format | None) -> None:
         raise UseError(f"{shown(target)}: the name says {known}, --format says {wanted}")
 
 
-def _check_folder(folder: Path) -> None:
+def _check_folder(output: str) -> None:
+    folder = Path(output)
     for place in (folder, *folder.parents):
         if os.path.lexists(place):
             if not place.is_dir():
                 raise UseError(f"{shown(place)}: expected a folder for the results, found a file")
-            return
+            break
+    if folder.suffix.lower() in SUFFIXES and not folder.is_dir() and not output.endswith(("/", os.sep)):
+        raise UseError(
+            f"{shown(output)}: a photo's name, and the inputs are several or a folder; "
+            f"for a folder of this name end it in /"
+        )
 
 
 def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pair]:
