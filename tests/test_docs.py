@@ -82,7 +82,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rng = np.random.default_rng(0)
     names = ["dark.jpg", "night.jpg", "photos/first.jpg", "photos/deeper/second.png", "holiday/a.jpg"]
-    for name in [*names, *(f"examples/{path.name}" for path in (ROOT / "examples").glob("*.[jp]*g"))]:
+    examples = [path.name for path in (ROOT / "examples").glob("*.[jp]*g") if ".enhanced." not in path.name]
+    for name in [*names, *(f"examples/{name}" for name in examples)]:
         save(name, rng.integers(0, 60, (16, 24, 3), np.uint8))
     write_photo(Photo(rng.integers(0, 9000, (16, 24, 3), np.uint16)), Path("deep.tif"))
     for index in range(6):

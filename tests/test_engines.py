@@ -21,7 +21,7 @@ from lowlight.engines import OutOfMemory
 from lowlight.engines.onnx import OnnxEngine, available_devices
 from lowlight.engines.torch import TorchEngine, load_network
 from lowlight.errors import EngineError, WeightsError
-from lowlight.weights import Header, open_weights, save_safetensors
+from lowlight.weights import Header, Weights, open_weights, save_safetensors
 
 PICTURE = ["batch", 3, "height", "width"]
 
@@ -231,6 +231,12 @@ def test_torch_out_of_memory_and_not_finite(tile: methods.Array) -> None:
         TorchEngine(Greedy()).run(tile, {})
     with pytest.raises(EngineError, match=r"not finite .* a tile of 11x9 pixels"):
         TorchEngine(Broken()).run(tile, {})
+
+
+def test_torch_says_which_engines_run_a_graph() -> None:
+    weights = Weights(Header(name="a", method="dimma", config={}, licence=""), Path("a.onnx"), "onnx", "", {})
+    with pytest.raises(EngineError, match=r"a\.onnx is an ONNX graph: take engine onnx or openvino"):
+        TorchEngine.from_weights(weights)
 
 
 def test_torch_refuses_devices_that_it_has_not() -> None:

@@ -19,7 +19,7 @@ from torch import nn
 
 import lowlight
 from lowlight import methods, weights
-from lowlight.errors import EngineError, RecipeError
+from lowlight.errors import LowlightError, RecipeError
 from lowlight.training.checkpoint import Checkpoint, TrainingError
 from lowlight.training.data import read_pixels
 from lowlight.training.loop import fit, update_average
@@ -303,8 +303,27 @@ def test_a_crop_larger_than_a_photo_is_refused_with_its_name(root: Path) -> None
 
 def test_a_device_that_is_not_there_is_refused(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(EngineError, match="device cuda is not available"):
+    with pytest.raises(RecipeError, match="device cuda is not available"):
         fit(checked(root, device="cuda"), root / "run")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batches": [{"crop": 33, "count": 1}]},
+        {"start": {"enhancer": "missing.safetensors"}},
+        {"data": {"root": "nowhere"}},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_what_cannot_be_trained_leaves_no_folder(root: Path, changes: dict[str, Any]) -> None:
+    values = recipe(root)
+    if "data" in changes:
+        changes = {"data": {**values["data"], **changes["data"]}}
+    with pytest.raises(LowlightError) as caught:
+        fit(checked(root, **changes), root / "run")
+    assert "Errno" not in str(caught.value)
+    assert not (root / "run").exists()
 
 
 @pytest.mark.slow

@@ -64,6 +64,19 @@ def test_a_list_of_names_and_exclusions_choose(root: Path) -> None:
     assert [name for name, _, _ in pair_files(kept, root)] == ["0", "2"]
 
 
+def test_names_hold_blanks_and_one_stands_on_a_line(root: Path) -> None:
+    for folder in ("low", "high"):
+        (root / folder / "1.png").rename(root / folder / "by the sea.png")
+    (root / "names.txt").write_bytes(b"\xef\xbb\xbfby the sea\r\n\r\n0 \r\n")
+    listed = PAIRS.model_copy(update={"names": Path("names.txt")})
+    assert [name for name, _, _ in pair_files(listed, root)] == ["by the sea", "0"]
+
+
+def test_a_missing_root_is_named_as_such(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"data\.root: \S+nowhere: expected a folder"):
+        read(tmp_path / "nowhere", PAIRS)
+
+
 def _without_partner(root: Path) -> None:
     (root / "high" / "1.png").unlink()
 

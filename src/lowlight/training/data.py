@@ -44,7 +44,7 @@ class Pairs(_Spec):
     dark: Path
     light: Path
     names: Path | None = None
-    """Text file with one stem a line: only these are taken. Without it every photo needs its partner."""
+    """Text file below the root with one stem a line: only these are taken. Without it every photo needs its partner."""
     exclude: tuple[str, ...] = ()
     histograms: Path | None = None
     """.npz with ``name`` (n,), ``low`` and ``high`` (n, 3, 256): counts over the whole photos, where the
@@ -232,10 +232,13 @@ def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
         names = sorted(dark.keys() | light.keys())
     else:
         try:
-            listed = (root / spec.names).read_text().split()
+            text = (root / spec.names).read_text("utf-8-sig")
         except OSError as error:
             raise RecipeError(f"{root / spec.names}: expected a list of names: {error.strerror}") from None
-        names = [name for name in listed if name not in spec.exclude]
+        except UnicodeDecodeError:
+            raise RecipeError(f"{root / spec.names}: expected a list of names in UTF-8") from None
+        listed = (line.strip() for line in text.splitlines())
+        names = [name for name in listed if name and name not in spec.exclude]
     for folder, photos in ((spec.dark, dark), (spec.light, light)):
         if missing := [name for name in names if name not in photos]:
             more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
@@ -321,7 +324,9 @@ def _read_histograms(path: Path) -> dict[str, tuple[Counts, Counts]]:
         with np.load(path, allow_pickle=False) as file:
             dark, light = file["low"].astype(np.float64), file["high"].astype(np.float64)
             names = [Path(str(name)).stem for name in file["name"]]
-    except (OSError, ValueError, KeyError) as error:
+    except OSError as error:
+        raise RecipeError(f"{path}: expected an .npz of histograms: {error.strerror or error}") from None
+    except (ValueError, KeyError) as error:
         raise RecipeError(f"{path}: expected an .npz of histograms (name, low, high): {error}") from None
     return {name: (dark[i], light[i]) for i, name in enumerate(names)}
 
@@ -357,6 +362,8 @@ class Mixture:
     @classmethod
     def read(cls, data: Data, rng: np.random.Generator, device: torch.device) -> Mixture:
         """Read all photos of a recipe. rng: for what is made of photos once (dark twins)."""
+        if not data.root.is_dir():
+            raise RecipeError(f"data.root: {data.root}: expected a folder; there is none")
         reader = _Reader(data.root, device if data.cache == "device" else torch.device("cpu"), rng)
         return cls([(reader.read(spec), spec.weight) for spec in data.sources], data.jitter)
 

@@ -19,7 +19,7 @@ class Journal:
 
     def __init__(self, folder: Path, steps: int, step: int, *, tensorboard: bool = False) -> None:
         """step: where the run starts; what an earlier process logged beyond it will come again and is cut."""
-        self.board: Any = _board(folder, step) if tensorboard else None
+        self.board: Any = board_class()(folder / "tensorboard", purge_step=step) if tensorboard else None
         self.path = folder / "log.jsonl"
         self.steps = steps
         if self.path.exists():
@@ -53,7 +53,7 @@ class Journal:
     def say(self, text: str) -> None:
         """A line for the person who watches."""
         if self.progress is not None:
-            self.progress.console.print(text, markup=False, highlight=False)
+            self.progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=sys.stderr, flush=True)
 
@@ -89,11 +89,12 @@ def _numbers(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]
     return found
 
 
-def _board(folder: Path, step: int) -> Any:
+def board_class() -> Any:
+    """TensorBoard's writer. Raises RecipeError where it is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise RecipeError(
             "tensorboard: true needs TensorBoard: pip install 'lowlight[tensorboard]'"
         ) from None
-    return SummaryWriter(folder / "tensorboard", purge_step=step)
+    return SummaryWriter

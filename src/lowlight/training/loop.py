@@ -28,7 +28,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lowlight import methods, weights
-from lowlight.errors import EngineError, RecipeError
+from lowlight.errors import RecipeError
 from lowlight.training.checkpoint import (
     Checkpoint,
     TrainingError,
@@ -39,7 +39,7 @@ from lowlight.training.checkpoint import (
     read_network,
 )
 from lowlight.training.data import Batch, Mixture
-from lowlight.training.journal import Journal
+from lowlight.training.journal import Journal, board_class
 from lowlight.training.recipe import Recipe, stage_settings
 from lowlight.training.stage import Moment, Optimizer, Player
 from lowlight.training.validate import Scores, Validator
@@ -81,17 +81,19 @@ def fit(
     TrainingError when a loss is not finite or the checkpoint belongs to another run.
     """
     started = time.monotonic()
-    out.mkdir(parents=True, exist_ok=True)
     place = out / "checkpoint.safetensors"
     if resume is None and place.exists():
         raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
     device = _device(recipe)
+    if recipe.tensorboard:
+        board_class()
     with _torch_state(recipe, device):
         run = _Run(recipe, device)
         if resume is not None:
             run.restore(Checkpoint.read(resume), str(resume))
         else:
             run.start()
+        out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be trained leaves no folder
         weights.write_file(
             out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
         )
@@ -418,7 +420,7 @@ def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> Non
 
 def _device(recipe: Recipe) -> torch.device:
     if recipe.device == "cuda" and not torch.cuda.is_available():
-        raise EngineError("device cuda is not available to torch; set device: cpu or install torch with CUDA")
+        raise RecipeError("device cuda is not available to torch; set device: cpu or install torch with CUDA")
     cuda = recipe.device != "cpu" and torch.cuda.is_available()
     return torch.device("cuda" if cuda else "cpu")
 
