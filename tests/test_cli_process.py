@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -156,15 +157,16 @@ def test_pipe_to_file_and_file_to_pipe():
     assert json.loads(again.stdout)["status"] == "skipped"
 
 
-def test_interrupted_and_taken_up_again():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_and_taken_up_again(number):
     many(150)
     before = hashes("in")
     batch = start("enhance", "in", "-o", "out", "--strength", "0", "--json")
     told = [batch.stdout.readline()]
-    batch.send_signal(signal.SIGINT)
+    batch.send_signal(number)
     told += batch.stdout.readlines()
     err = batch.stderr.read()
-    assert finish(batch) == 130
+    assert finish(batch) == 128 + number
     names = check_whole("out")
     assert 1 <= len(told) == len(names) < 150
     assert err == f"interrupted: {len(told)} of 150 photos are done; the same command does the rest\n"
@@ -285,3 +287,30 @@ def test_a_bar_on_a_terminal():
     assert "of 3 photos" in seen
     assert len(out.splitlines()) == 3
     assert "\x1b" not in out
+
+
+@pytest.mark.slow
+def test_lines_on_a_terminal_are_whole_and_failures_are_told_at_once():
+    pty = pytest.importorskip("pty")
+    long = "a long name " * 15 + ".jpg"
+    many(2)
+    Path("in/0000.jpg").rename(f"in/{long}")
+    Path("in/broken.jpg").write_bytes(b"no photo")
+    master, slave = pty.openpty()
+    batch = subprocess.Popen(
+        [*COMMAND, "enhance", "in", "-o", "out", "--strength", "0"],
+        stdout=slave,
+        stderr=slave,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )
+    os.close(slave)
+    seen = b""
+    with suppress(OSError):  # how Linux tells that the other end is closed
+        while part := os.read(master, 1 << 16):
+            seen += part
+    os.close(master)
+    assert batch.wait(60) == 1
+    text = seen.decode()
+    assert f"in/{long}: out/{long} (lightness" in text
+    assert text.count("in/broken.jpg: ") == 2
+    assert text.index("in/broken.jpg: ") < text.index("1 of 3 photos failed:")

@@ -1,7 +1,7 @@
 """The command ``lowlight``: one thin module a command, imported when that command runs.
 
 Results go to standard output, everything else to standard error. Exit status: 0 all done, 1 something
-failed, 2 wrong use, 130 interrupted.
+failed, 2 wrong use, 130 (Ctrl-C) or 143 (SIGTERM) interrupted.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
 
@@ -110,7 +110,7 @@ def enhance(
     """Make dark photos light: files, folders, globs, or - for standard input.
 
     Photos whose result is there already, made from the same photo by the same weights and controls, are
-    skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 interrupted.
+    skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
     """
     size = None if memory is None else _parse_size(memory)
     values = _parse_controls(lightness, strength, control or [])
@@ -208,7 +208,9 @@ class _Run:
         self.total = len(plan.jobs) + len(plan.failures)
         self.counts = {"done": 0, "skipped": 0, "failed": 0}
         self.failures: list[Outcome] = []
-        _say(*plan.notes)
+        self.above: Callable[[str], None] | None = None
+        """Prints a line above the bar, while there is one."""
+        self._say(*plan.notes)
         for path, reason in plan.failures:
             self._tell(Outcome(str(path), None, "failed", reason))
 
@@ -217,35 +219,50 @@ class _Run:
 
         jobs = self.plan.jobs
         with (
-            _bar(len(jobs)) as advance,
-            _interruptible() as stop,
-            closing(run(jobs, enhancer, settings, stop=stop, advance=advance)) as outcomes,
+            _bar(len(jobs)) as (advance, self.above),
+            _interruptible() as interrupted,
+            closing(run(jobs, enhancer, settings, stop=interrupted.stop, advance=advance)) as outcomes,
         ):
             for outcome in outcomes:
                 self._tell(outcome)
-        self.end(interrupted=stop.is_set())
+        self.above = None
+        self.end(interrupted.by)
 
     def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
         if outcome.status == "failed":
             self.failures.append(outcome)
-        _say(*(f"{outcome.source}: {note}" for note in outcome.notes))
+            self._say(_reason(outcome))
+        self._say(*(f"{outcome.source}: {note}" for note in outcome.notes))
         if self.json_lines:
-            print(json.dumps(_record(outcome)), flush=True)
+            self._print(json.dumps(_record(outcome)), sys.stdout)
         elif outcome.status != "failed" and not self.to_stdout:
-            print(shown(f"{outcome.source}: {outcome.target}{_summary(outcome)}"), flush=True)
+            self._print(shown(f"{outcome.source}: {outcome.target}{_summary(outcome)}"), sys.stdout)
 
-    def end(self, *, interrupted: bool = False) -> NoReturn:
-        """Tell what failed, and leave with the exit status."""
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            self._print(shown(line), sys.stderr)
+
+    def _print(self, line: str, stream: TextIO) -> None:
+        if self.above is not None and stream.isatty():
+            self.above(line)
+        else:
+            print(line, file=stream, flush=True)
+
+    def end(self, signal_number: int | None = None) -> NoReturn:
+        """Tell again what failed, and leave with the exit status. signal_number: what interrupted the run."""
         counts = self.counts
         if counts["failed"] and self.total > 1:
-            _say(f"{counts['failed']} of {self.total} photos failed:")
-        _say(*(f"{outcome.source}: {outcome.error}" for outcome in self.failures))
-        if interrupted:
+            self._say(f"{counts['failed']} of {self.total} photos failed:", *map(_reason, self.failures))
+        if signal_number is not None:
             done = counts["done"] + counts["skipped"]
-            _say(f"interrupted: {done} of {self.total} photos are done; the same command does the rest")
-            raise typer.Exit(130)
+            self._say(f"interrupted: {done} of {self.total} photos are done; the same command does the rest")
+            raise typer.Exit(128 + signal_number)
         raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _reason(outcome: Outcome) -> str:
+    return f"{outcome.source}: {outcome.error}"
 
 
 def _summary(outcome: Outcome) -> str:
@@ -280,32 +297,40 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     return record
 
 
-def _say(*lines: str) -> None:
-    for line in lines:
-        print(shown(line), file=sys.stderr, flush=True)
+class _Interrupted:
+    """Whether the run is to end, and by which signal."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.by: int | None = None
 
 
 @contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event, so that photos being written are finished; the second one ends at once."""
-    stop = threading.Event()
+def _interruptible() -> Iterator[_Interrupted]:
+    """Ctrl-C and SIGTERM set the event, so that photos being written are finished; a second one ends at once."""
+    interrupted = _Interrupted()
 
-    def interrupt(*_: object) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
+    def interrupt(number: int, _: object) -> None:
+        interrupted.by = number
+        interrupted.stop.set()
+        restore()
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield interrupted
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()
 
 
 @contextmanager
-def _bar(photos: int) -> Iterator[Callable[[float], None]]:
-    """A progress bar on a terminal: photos done, time left. Gives what moves it."""
+def _bar(photos: int) -> Iterator[tuple[Callable[[float], None], Callable[[str], None] | None]]:
+    """A progress bar on a terminal: photos done, time left. Gives what moves it and what prints above it."""
     if not photos or not sys.stderr.isatty():
-        yield lambda share: None
+        yield lambda share: None, None
         return
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -317,7 +342,7 @@ def _bar(photos: int) -> Iterator[Callable[[float], None]]:
         TextColumn("left"),
         TimeRemainingColumn(),
     )
-    # Lines for standard output pass the bar only where both are the terminal; else they go where they belong.
+    # What others print passes the bar too, but standard output only where both are the terminal.
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, redirect_stdout=sys.stdout.isatty()) as bar:
         task = bar.add_task("", total=photos, done=0)
@@ -326,4 +351,7 @@ def _bar(photos: int) -> Iterator[Callable[[float], None]]:
             bar.advance(task, share)
             bar.update(task, done=int(bar.tasks[0].completed + 1e-6))
 
-        yield advance
+        def above(line: str) -> None:
+            console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+        yield advance, above
