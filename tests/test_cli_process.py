@@ -104,6 +104,7 @@ def test_a_photo_without_torch(no_torch):
         ["enhance", "a.png", "--control", "strength=2"],
         ["enhance", "missing.png"],
         ["train", "missing.yaml"],
+        ["methods", "nobody"],
         ["train", "a.png", "steps"],
         ["export", "missing.safetensors", "-o", "a.onnx"],
         ["export", "a.png", "-o", "a.onnx", "--precision", "int8"],

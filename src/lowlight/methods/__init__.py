@@ -9,18 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from lowlight.errors import ControlError, WeightsError
 
-Array: TypeAlias = NDArray[np.float32]
-Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+# In quotes: a wrong name must not wait for NumPy.
+Array: TypeAlias = "NDArray[np.float32]"
+Samples: TypeAlias = "NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]"
 """Pixels in a photo's own depth: (height, width, 3), sRGB-encoded; float32 means [0, 1]."""
-Observation: TypeAlias = dict[str, Array]
+Observation: TypeAlias = "dict[str, Array]"
 """Named float32 arrays seen once on the whole photo; the network gets each with a batch axis in front."""
 
 
