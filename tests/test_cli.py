@@ -13,12 +13,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import pictures
-from lowlight import cli, engines, enhancer
+from lowlight import cli, engines, enhancer, places
 from lowlight import photo as photos
 from lowlight.cli import enhance as enhance_command
+from lowlight.errors import WeightsError
 from lowlight.methods import Controls
 
 load = lru_cache(enhancer.load)
@@ -369,7 +371,7 @@ def test_methods(lowlight):
 def test_models(lowlight):
     status, out, err = lowlight("models")
     assert (status, err) == (0, "")
-    assert re.search(r"^dimma\n  method: dimma\n", out, re.MULTILINE)
+    assert re.search(r"^dimma \(the default\)\n  method: dimma\n", out, re.MULTILINE)
     for said in ("licence", "data", "scores", "sha256"):
         assert f"\n  {said}: " in out
     status, out, err = lowlight("models", "--json")
@@ -394,6 +396,73 @@ def test_info(lowlight):
         status, out, err = lowlight("info", wrong)
         assert (status, out) == (1, "")
         assert err.count("\n") == 1
+
+
+def test_info_of_several_files_measures_photos_and_finds_damage(lowlight):
+    make("dark.png", "cut.png", size=(64, 48))
+    whole = Path("cut.png").read_bytes()
+    Path("cut.png").write_bytes(whole[: len(whole) // 2])
+    status, out, err = lowlight("info", "dark.png", "cut.png", "missing.png", "dimma", "--json")
+    assert status == 1
+    assert [line.split(":")[1] for line in err.splitlines()] == [" cut.png", " missing.png"]
+    dark, cut, model = json.loads(out)
+    assert dark["lightness"] == pytest.approx(np.asarray(Image.open("dark.png")).mean() / 255, abs=1e-4)
+    assert (cut["file"], cut["width"], cut["lightness"]) == ("cut.png", 64, None)
+    assert model["is"] == "weights"
+    status, out, err = lowlight("info", "cut.png")
+    assert (status, out.splitlines()[0], err.count("\n")) == (1, "cut.png", 1)
+
+
+def test_info_prints_the_recipe_as_yaml(lowlight):
+    recipe = json.loads(lowlight("info", "dimma", "--json")[1])["recipe"]
+    lines = lowlight("info", "dimma")[1].partition("\n  recipe:\n")[2].splitlines()
+    inside = [line for line in lines if line.startswith("    ")]
+    assert yaml.safe_load("\n".join(inside)) == recipe
+    assert len(inside) > 20
+
+
+def test_the_default_model_is_listed_first(lowlight):
+    make("models/x.png")
+    shutil.copyfile(places.find("dimma"), "models/another.onnx")
+    out = lowlight("models")[1]
+    titles = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert titles[0] == "dimma (the default)"
+    assert "another" in titles
+
+
+def test_fast_takes_the_twin_of_a_name_a_file_or_itself(tmp_path):
+    make("models/x.png")
+    for name in ("mine", "mine-fast"):
+        Path(f"models/{name}.onnx").touch()
+    assert places.fast("mine") == "mine-fast"
+    assert places.fast("mine-fast") == "mine-fast"
+    assert Path(places.fast("models/mine.onnx")) == Path("models/mine-fast.onnx")
+    with pytest.raises(WeightsError, match="no model is called 'nobody-fast'"):
+        places.find(places.fast("nobody"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["export", "missing.safetensors", "-o", "a.onnx"], 1, "missing.safetensors: no such file"),
+        (["export", "a.safetensors", "-o", "there.onnx"], 2, "there.onnx exists; --overwrite replaces it"),
+        (["export", "a.safetensors", "-o", "a.png"], 2, "a.png: expected a name that ends in .onnx"),
+        (["export", "a.safetensors", "-o", "there.onnx", "--overwrite"], 1, "a.safetensors: expected"),
+        (["train", "missing.yaml"], 1, "missing.yaml: no such file"),
+        (["train", "a.yaml", "steps"], 2, "expected KEY=VALUE"),
+        (["train", "a.yaml", "steps=0"], 2, "a.yaml: name is missing"),
+        (["info", "missing.png"], 1, "missing.png: no such file"),
+        (["methods", "nobody"], 2, "there are: dimma"),
+    ],
+)
+def test_a_missing_file_is_a_failure_and_a_wrong_option_wrong_use(lowlight, arguments, status, said):
+    Path("there.onnx").touch()
+    Path("a.safetensors").touch()
+    Path("a.yaml").write_text("colour: red\n")
+    found, out, err = lowlight(*arguments)
+    assert (found, out) == (status, "")
+    assert said in err
+    assert Path("there.onnx").read_bytes() == b""
 
 
 def test_a_table_on_a_terminal_keeps_every_word(monkeypatch, capsys):

@@ -8,6 +8,11 @@ from pathlib import Path
 
 from lowlight.errors import WeightsError
 
+DEFAULT = "dimma"
+"""The model that is taken where none is named."""
+TWIN = "-fast"
+"""``NAME-fast`` is the 8-bit twin of ``NAME``."""
+
 
 def cache_folder() -> Path:
     """Where imported weights are kept: ``LOWLIGHT_CACHE``, or the platform's folder for caches."""
@@ -33,6 +38,16 @@ def folders() -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def fast(name_or_path: str | Path) -> str | Path:
+    """The model's 8-bit twin: ``NAME-fast``, or the file of that name beside it. A twin is its own."""
+    path = Path(name_or_path)
+    if path.stem.endswith(TWIN):
+        return name_or_path
+    if str(name_or_path) not in candidates() and path.is_file():
+        return path.with_stem(f"{path.stem}{TWIN}")
+    return f"{name_or_path}{TWIN}"
+
+
 def find(name_or_path: str | Path) -> Path:
     """The file of a model's name, or the path itself. Raises WeightsError naming the models that exist."""
     known = candidates()
@@ -56,10 +71,11 @@ def candidates() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for folder in folders():
         try:
-            files = sorted(folder.iterdir())
+            files = list(folder.iterdir())
         except OSError:  # the folder is missing or may not be read: it offers nothing
             continue
-        for file in files:  # sorted: name.onnx comes before name.safetensors
+        # By name, so that a model comes before its twin; name.onnx comes before name.safetensors.
+        for file in sorted(files, key=lambda file: (file.stem, file.suffix)):
             if file.suffix in (".onnx", ".safetensors") and file.is_file():
                 found.setdefault(file.stem, file)
     return found

@@ -24,7 +24,7 @@ COMMANDS = {
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
     "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
-    "info": "Tell what a photo or a weights file is.",
+    "info": "Tell what photos and weights files are.",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
 

@@ -27,10 +27,20 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def print_described(title: str, described: Mapping[str, Any]) -> None:
-    """A title and one line for each property that says something."""
+    """A title and one line for each property that says something; what is nested deeper is lines of YAML."""
     print(shown(title))
     for name, value in described.items():
-        if value not in (None, [], {}, ""):
+        if value in (None, [], {}, ""):
+            continue
+        if isinstance(value, dict) and any(isinstance(part, dict | list) for part in value.values()):
+            import yaml
+
+            print(f"  {name}:")
+            for line in yaml.safe_dump(
+                value, sort_keys=False, allow_unicode=True, default_flow_style=None
+            ).splitlines():
+                print(f"    {shown(line)}")
+        else:
             print(f"  {name}: {_text(value)}")
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
 
 import typer
@@ -55,7 +56,7 @@ def enhance(
     ] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The weights; `lowlight models` lists them.")
-    ] = "dimma",
+    ] = places.DEFAULT,
     lightness: Annotated[
         str | None,
         typer.Option(metavar="auto|0..1", help="Mean of the result's values. Default: auto, from the photo."),
@@ -126,9 +127,9 @@ def enhance(
 
     try:
         # Before NumPy and the network are loaded: that takes longer than saying that a name is wrong.
-        places.find(f"{model}-fast" if fast else model)
+        network = places.find(places.fast(model) if fast else model)
         if control:
-            _check_controls(model, values)
+            _check_controls(network, values)
         if not plan.jobs:
             _Run(plan, json_lines, to_stdout).end()
 
@@ -137,7 +138,7 @@ def enhance(
 
         at_once = min(jobs or cores(), max(1, len(plan.jobs)))
         threads = max(1, cores() // at_once)
-        enhancer = load(model, engine=engine, device=device, threads=threads, fast=fast, precision=precision)
+        enhancer = load(network, engine=engine, device=device, threads=threads, precision=precision)
     except (WeightsError, EngineError) as error:
         raise UseError(str(error)) from error
     if jobs is None and enhancer.engine.device != "cpu":
@@ -192,7 +193,7 @@ def _fits(name: str, value: str) -> bool:
         return False
 
 
-def _check_controls(model: str, values: dict[str, Any]) -> None:
+def _check_controls(model: Path, values: dict[str, Any]) -> None:
     from lowlight import methods, weights
 
     methods.parse_controls(methods.find(weights.open_weights(model).header.method), values)

@@ -16,7 +16,7 @@ TILE = 384
 
 def export(
     weights: Annotated[
-        Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False, exists=True)
+        Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.", show_default=False)],
     precision: Annotated[
@@ -28,10 +28,17 @@ def export(
     ] = None,
     photos: Annotated[int, typer.Option(min=1, help="Photos of that folder to use, spread evenly.")] = 24,
     name: Annotated[str | None, typer.Option(help="What users will call the model.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
-    from lowlight.errors import EngineError, UseError
+    from lowlight.errors import EngineError, UseError, WeightsError, shown
 
+    if out.suffix != ".onnx":
+        raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
+    if out.exists() and not overwrite:
+        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    if not weights.exists():
+        raise WeightsError(f"{shown(weights)}: no such file")
     if (precision == "int8") != (calibrate is not None):
         raise UseError("--calibrate goes with --precision int8, and int8 needs it")
     try:
@@ -52,12 +59,12 @@ def export(
 
 def calibration_tiles(method: Method, folder: Path, count: int) -> list[tuple[Array, Observation]]:
     """Windows from the middle of some of a folder's photos, observed as users' photos are."""
-    from lowlight.errors import UseError
+    from lowlight.errors import PhotoError
     from lowlight.photo import read_photo
 
     files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".webp", ".jpg", ".png"))
     if not files:
-        raise UseError(f"{folder}: no photos to calibrate on; expected .jpg, .png or .webp")
+        raise PhotoError(f"{folder}: no photos to calibrate on; expected .jpg, .png or .webp")
     tiles = []
     for path in files[:: max(1, len(files) // count)][:count]:
         photo = read_photo(path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lowlight.cli._tables import print_described
+from lowlight.places import DEFAULT
 
 if TYPE_CHECKING:
     from lowlight.weights import Weights
@@ -22,11 +23,13 @@ def models(
     from lowlight.weights import available
 
     described = [describe_weights(weights) for weights in available()]
+    described.sort(key=lambda each: each["name"] != DEFAULT)
     if as_json:
         print(json.dumps(described, indent=2))
         return
     for each in described:
-        print_described(each["name"], {name: each[name] for name in _SHORT})
+        default = " (the default)" if each["name"] == DEFAULT else ""
+        print_described(each["name"] + default, {name: each[name] for name in _SHORT})
 
 
 def describe_weights(weights: Weights) -> dict[str, Any]:

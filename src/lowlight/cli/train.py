@@ -11,9 +11,7 @@ import typer
 
 
 def train(
-    recipe: Annotated[
-        Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False, exists=True)
-    ],
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="A YAML file.", show_default=False)],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Changes: data.root=photos steps=100."),
@@ -28,12 +26,14 @@ def train(
     resume_from: Annotated[Path | None, typer.Option(help="Go on from this checkpoint.")] = None,
 ) -> None:
     """Train one stage of a method, as its recipe says. Needs lowlight[train]."""
-    from lowlight.errors import EngineError
+    from lowlight.errors import EngineError, LowlightError, shown
 
     # Before torch is loaded: that takes longer than saying what is wrong.
     for text in overrides or []:
         if "=" not in text:
             raise typer.BadParameter(f"{text!r}: expected KEY=VALUE", param_hint="KEY=VALUE")
+    if not recipe.exists():
+        raise LowlightError(f"{shown(recipe)}: no such file")
     try:
         from lowlight.training.checkpoint import TrainingError
         from lowlight.training.loop import fit
