@@ -31,7 +31,7 @@ def export(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
     """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
-    from lowlight.errors import EngineError, UseError, WeightsError, shown
+    from lowlight.errors import UseError, WeightsError, shown
 
     if out.suffix != ".onnx":
         raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
@@ -45,7 +45,7 @@ def export(
         from lowlight.engines.torch import load_network
         from lowlight.training.export import export_onnx
     except ModuleNotFoundError as error:
-        raise EngineError(f"export needs {error.name}: pip install 'lowlight[train]'") from None
+        raise UseError(f"export needs {error.name}: pip install 'lowlight[train]'") from None
     from lowlight import methods
     from lowlight.weights import open_weights
 

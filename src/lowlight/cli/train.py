@@ -26,7 +26,7 @@ def train(
     resume_from: Annotated[Path | None, typer.Option(help="Go on from this checkpoint.")] = None,
 ) -> None:
     """Train one stage of a method, as its recipe says. Needs lowlight[train]."""
-    from lowlight.errors import EngineError, LowlightError, shown
+    from lowlight.errors import LowlightError, UseError, shown
 
     # Before torch is loaded: that takes longer than saying what is wrong.
     for text in overrides or []:
@@ -39,7 +39,7 @@ def train(
         from lowlight.training.loop import fit
         from lowlight.training.recipe import read_recipe
     except ModuleNotFoundError as error:
-        raise EngineError(f"training needs {error.name}: pip install 'lowlight[train]'") from None
+        raise UseError(f"training needs {error.name}: pip install 'lowlight[train]'") from None
     asked: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
