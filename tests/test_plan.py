@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lowlight.containers import SUFFIXES
-from lowlight.errors import UseError, shown
-from lowlight.plan import make_plan
+from lowlight.errors import PhotoError, UseError, shown
+from lowlight.plan import beside, make_plan
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +32,29 @@ def pairs(inputs, output=None, **options):
 def test_the_result_lies_beside_the_photo():
     touch("a.jpg", "in/B.PNG")
     assert pairs(["a.jpg", "in/B.PNG"]) == {"a.jpg": "a.enhanced.jpg", "in/B.PNG": "in/B.enhanced.PNG"}
+
+
+def test_the_name_beside_a_photo_says_its_format():
+    touch("a.JPG")
+    Path("IMG_1").write_bytes(b"\x89PNG\r\n\x1a\n")
+    Path("text").write_text("no photo")
+    assert beside(Path("a.JPG")) == Path("a.enhanced.JPG")
+    assert beside(Path("IMG_1")) == Path("IMG_1.enhanced.png")
+    for name in ("text", "missing"):
+        with pytest.raises(PhotoError, match=rf"^{name}: "):
+            beside(Path(name))
+
+
+def test_a_photo_that_cannot_be_opened_does_not_stop_the_others(monkeypatch):
+    touch("IMG_1", "b.jpg")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    plan = make_plan(["IMG_1", "b.jpg"], None)
+    assert plan.failures == [(Path("IMG_1"), "permission denied")]
+    assert [job.source for job in plan.jobs] == [Path("b.jpg")]
 
 
 def test_a_folder_keeps_its_tree():

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lowlight.containers import SUFFIXES, Format, sniff
-from lowlight.errors import PhotoError, UseError, reason, shown
+from lowlight.errors import PhotoError, UseError, naming, reason, shown
 
 OWN = ".enhanced"
 """Results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
@@ -205,6 +205,12 @@ def _check_folder(output: str) -> None:
         )
 
 
+def beside(photo: Path) -> Path:
+    """The result's name beside its photo. Raises PhotoError where neither name nor content says a format."""
+    with naming(photo, "read"):
+        return photo.with_name(f"{photo.stem}{OWN}{_suffix(photo, None)}")
+
+
 def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pair]:
     # Keys in place of a list: the same photo named twice is one job.
     pairs: dict[Pair, Pair] = {}
@@ -213,6 +219,9 @@ def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pa
             suffix = _suffix(path, wanted)
         except PhotoError as error:
             found.failures.append((path, str(error)))
+            continue
+        except OSError as error:
+            found.failures.append((path, reason(error)))
             continue
         if folder is None:
             target = path.with_name(f"{path.stem}{OWN}{suffix}")
