@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight import methods, photo, statistics, tiles
+from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.methods import Controls, Method, Observation, Samples
 from lowlight.photo import Photo
+from lowlight.plan import beside
 
 if TYPE_CHECKING:
     from lowlight.weights import Weights
@@ -114,14 +115,14 @@ class Enhancer:
         checked = self.controls(**controls)
         if isinstance(picture, str | os.PathLike):
             source = Path(picture)
-            target = source.with_name(f"{source.stem}.enhanced{source.suffix}")
+            target = beside(source)
             if os.path.lexists(target) and photo.read_fingerprint(target) is None:
                 raise PhotoError(f"{target} exists and was not made by lowlight: move it away")
-            result, _ = self.enhance_photo(photo.read_photo(source), checked)
+            result, _ = self.enhance_photo(photo.read_photo(source, exact=checked.strength == 0), checked)
             photo.write_photo(result, target, fingerprint="python")
             return target
         if isinstance(picture, bytes):
-            result, _ = self.enhance_photo(photo.read_photo(picture), checked)
+            result, _ = self.enhance_photo(photo.read_photo(picture, exact=checked.strength == 0), checked)
             stream = io.BytesIO()
             photo.write_photo(result, stream)
             return stream.getvalue()
@@ -287,7 +288,7 @@ def load(
     _check_count("memory", memory)
     from lowlight.weights import open_weights
 
-    weights = open_weights(f"{model}-fast" if fast else model)
+    weights = open_weights(places.fast(model) if fast else model)
     method = methods.create(weights.header.method, weights.header.config, weights.arrays)
     made_by = weights.sha256 if precision == "float32" else f"{weights.sha256}-{precision}"
     runner = _engine(weights, engine, device, threads, precision)
@@ -321,7 +322,8 @@ def _engine(
 
     if precision != "float32":
         raise EngineError(
-            f"engine onnx computes in float32, not in {precision}; take openvino or torch for it"
+            f"engine onnx computes in float32, not in {precision}: take engine openvino, or engine torch with "
+            ".safetensors weights"
         )
     return OnnxEngine(weights, device=device, threads=threads)
 

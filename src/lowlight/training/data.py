@@ -91,6 +91,8 @@ class Jitter(_Spec):
     light: tuple[float, float] = (-0.3, 0.15)
     cast: float = Field(0.03, ge=0)
     """Deviation of the logarithm of each channel's gain, in the dark photo."""
+    coloured: float = Field(0.0, ge=0, le=1)
+    """Share of the pairs that are seen in coloured light: both photos lose much of one or two channels."""
 
 
 class Data(_Spec):
@@ -402,12 +404,13 @@ class Mixture:
             height, width = pair[0].pixels.shape[:2]
             top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
             turn = int(rng.integers(8))
+            colour = self._colour(rng)
             for side, picture in enumerate(pair):
                 window = picture.pixels[top : top + crop, left : left + crop]
                 if turn & 3:
                     window = window.flip([axis for axis in (0, 1) if turn >> axis & 1])
                 windows[side].append(window.transpose(0, 1) if turn & 4 else window)
-                values = self._table(rng, is_dark=side == 0)
+                values = self._table(rng, colour, is_dark=side == 0)
                 if values is None:
                     tables[side, index], counts[side, index] = _IDENTITY, picture.counts
                 else:
@@ -423,14 +426,27 @@ class Mixture:
         ]
         return Batch(floats[0], floats[1], counts[0], counts[1], names)
 
-    def _table(self, rng: np.random.Generator, *, is_dark: bool) -> NDArray[np.uint8] | None:
-        """(3, 256) new values of 8-bit values, or None for no change."""
-        jitter = self.jitter
-        if jitter is None or rng.random() >= jitter.share:
+    def _colour(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
+        """Gains of the channels, at most 1, for a pair in coloured light; None for white light."""
+        if self.jitter is None or not self.jitter.coloured or rng.random() >= self.jitter.coloured:
             return None
-        gains = np.full(3, np.exp(rng.uniform(*(jitter.dark if is_dark else jitter.light))))
-        if is_dark:
-            gains *= np.exp(rng.normal(0, jitter.cast, 3))
+        gains = np.exp(rng.normal(0, 0.8, 3))
+        return np.asarray(gains / gains.max())
+
+    def _table(
+        self, rng: np.random.Generator, colour: NDArray[np.float64] | None, *, is_dark: bool
+    ) -> NDArray[np.uint8] | None:
+        """(3, 256) new values of 8-bit values, or None for no change. colour: see ``_colour``."""
+        jitter = self.jitter
+        if jitter is None:
+            return None
+        gains = np.ones(3) if colour is None else colour.copy()
+        if rng.random() < jitter.share:
+            gains *= np.exp(rng.uniform(*(jitter.dark if is_dark else jitter.light)))
+            if is_dark:
+                gains *= np.exp(rng.normal(0, jitter.cast, 3))
+        elif colour is None:
+            return None
         # A random threshold of rounding, so that a change of exposure leaves no comb of its own.
         values = _LEVELS * gains[:, None] + rng.random((3, 1))
         table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)

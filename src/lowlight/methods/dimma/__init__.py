@@ -60,12 +60,16 @@ class Dimma:
     Config: ClassVar[type[methods.Config]] = Config
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: the lightness estimator's (see ``lightness.predict``); none: a constant.
+        """arrays: the lightness estimator's (see ``lightness.predict``; none: a constant), and
+        ``descriptor_low``, ``descriptor_high`` (31,), the range that training saw (none: any).
 
         Raises WeightsError when some of them are missing.
         """
         self.config = config
-        self.estimator = dict(arrays) if arrays else constant(DEFAULT_LIGHTNESS)
+        known = {name: arrays[name] for name in ARRAYS if name in arrays}
+        self.estimator = known or constant(DEFAULT_LIGHTNESS)
+        unbounded = np.full(DESCRIPTOR, np.inf, np.float32)
+        self.range = (arrays.get("descriptor_low", -unbounded), arrays.get("descriptor_high", unbounded))
         if missing := ARRAYS - self.estimator.keys():
             raise WeightsError(f"dimma: the estimator of lightness lacks {', '.join(sorted(missing))}")
         levels = len(config.widths) - 1
@@ -104,7 +108,8 @@ class Dimma:
         return {
             "source_lightness": np.array(max(source, DARKEST), np.float32),
             "lightness": np.array(lightness, np.float32),
-            "descriptor": descriptor(counts),
+            # Outside the range that training saw the network would extrapolate, to anything.
+            "descriptor": descriptor(counts).clip(*self.range),
         }
 
 

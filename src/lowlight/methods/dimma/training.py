@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lowlight import statistics, weights
 from lowlight.methods import Array
-from lowlight.methods.dimma import Config, Dimma, lightness
+from lowlight.methods.dimma import Config, Dimma, descriptor, lightness
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
 from lowlight.nn.structure import ssim, structure
@@ -23,6 +23,8 @@ from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
+DESCRIPTOR_DRAWS = 4096
+"""Photos that the range of descriptors is taken from."""
 FEWEST_EXPOSURES = 50
 """Below this many pairs automatic lightness is a constant."""
 COARSE = 16
@@ -77,8 +79,8 @@ class Paired(stage.Stage):
 
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
         self.settings = settings
-        self.estimator = fit_estimator(data)
-        self.method = Dimma(config, self.estimator)
+        self.learned = {**fit_estimator(data), **descriptor_range(data)}
+        self.method = Dimma(config, self.learned)
         self.networks: dict[str, nn.Module] = {"network": Network(config).to(device)}
         self.perceptual: perceptual.Perceptual | None = None
         if settings.losses.lpips:
@@ -99,7 +101,7 @@ class Paired(stage.Stage):
         return networks["network"]
 
     def arrays(self) -> dict[str, Array]:
-        return self.estimator
+        return self.learned
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         """The batch's observation, on the device of its pictures."""
@@ -151,6 +153,14 @@ def fit_estimator(data: Mixture) -> dict[str, Array]:
         return lightness.constant(lightness.DEFAULT_LIGHTNESS)
     means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
     return lightness.fit([dark.counts for dark, _ in pairs], means)[0]
+
+
+def descriptor_range(data: Mixture) -> dict[str, Array]:
+    """The smallest and largest value of each number of the descriptor, over photos as training draws them."""
+    rng = np.random.default_rng(0)
+    batches = (data.batch(rng, 16, 1, torch.device("cpu")) for _ in range(DESCRIPTOR_DRAWS // 16))
+    seen = np.stack([descriptor(counts) for batch in batches for counts in batch.dark_counts])
+    return {"descriptor_low": seen.min(axis=0), "descriptor_high": seen.max(axis=0)}
 
 
 def _gain(predicted: Tensor, light: Tensor) -> Tensor:
