@@ -179,11 +179,16 @@ def _check_float32(model: bytes, network: nn.Module, tiles: Tiles) -> None:
 
 
 def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
-    """Convolutions in int8: weights per channel, activations by the smallest and largest value seen."""
+    """Convolutions in int8: weights per channel, activations by the smallest and largest value seen.
+
+    The first and the last stay float32: they see and make the picture itself, a tenth of the work and half of
+    the error.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
     inputs = {value.name for value in model.graph.input}
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -201,6 +206,7 @@ def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
+            nodes_to_exclude=[convolutions[0], convolutions[-1]],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
