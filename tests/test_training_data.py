@@ -167,6 +167,21 @@ def test_histograms_are_those_of_the_jittered_photo(root: Path) -> None:
     assert gains.max() / gains.min() > 1.1
 
 
+def test_coloured_light_falls_on_both_photos_alike(root: Path) -> None:
+    mixture = read(root, PAIRS, jitter=Jitter(share=0.0, coloured=1.0))
+    white = read(root, PAIRS)
+    batch = mixture.batch(np.random.default_rng(0), 32, 8, CPU)
+    original = {picture.name: statistics.histogram_means(picture.counts) for picture in white.pictures()}
+    strongest = 1.0
+    for name, dark, light in zip(batch.names, batch.dark_counts, batch.light_counts, strict=True):
+        of_dark, of_light = (original[each] for each in name.split(" -> "))
+        gains = statistics.histogram_means(light) / of_light
+        assert gains.max() == pytest.approx(1.0, abs=0.01)
+        assert statistics.histogram_means(dark) / of_dark == pytest.approx(gains, abs=0.05)
+        strongest = min(strongest, float(gains.min()))
+    assert strongest < 0.4
+
+
 def test_windows_take_the_histograms_of_their_whole_photos(root: Path) -> None:
     counts = np.random.default_rng(0).integers(0, 99, (2, 3, 3, 256)).astype(np.uint32)
     np.savez(root / "h.npz", name=np.array(["0", "1", "2"]), low=counts[0], high=counts[1])
