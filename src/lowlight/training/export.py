@@ -206,7 +206,7 @@ def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
             Reader(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
-            nodes_to_exclude=[convolutions[0], convolutions[-1]],
+            nodes_to_exclude=[convolutions[0], convolutions[-1]] if len(convolutions) > 2 else [],
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
