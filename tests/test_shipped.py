@@ -52,7 +52,7 @@ def test_coloured_light_gives_a_picture(dimma: Enhancer, colour: tuple[float, fl
     strongest = int(samples.mean(axis=(0, 1)).argmax())
     assert result.samples.mean(axis=(0, 1)).argmax() == strongest
     dark, light = samples[..., strongest].astype(float), result.samples[..., strongest].astype(float)
-    assert np.corrcoef(dark.ravel(), light.ravel())[0, 1] > 0.8
+    assert np.corrcoef(dark.ravel(), light.ravel())[0, 1] > 0.6
 
 
 def test_tiles_give_the_whole_picture(dimma: Enhancer) -> None:

@@ -274,11 +274,14 @@ def load(
     fast: bool = False,
     precision: Precision = "float32",
     memory: int | None = None,
+    alone: bool = False,
 ) -> Enhancer:
     """An enhancer for a shipped model's name or a weights file.
 
     threads: of the engine, default all cores. fast: the model's int8 twin. precision: bf16 on engines openvino
-    and torch, about twice as fast where the CPU has it. memory: see ``Enhancer``. Raises UseError for a value
+    and torch, about twice as fast where the CPU has it. memory: see ``Enhancer``.
+    alone: nothing else runs beside this enhancer, one call at a time: 8 % faster on engine onnx, and half as
+    fast in company. Raises UseError for a value
     that does not exist, EngineError for a device or engine that is not at hand, WeightsError for the file.
     """
     _check_choice("engine", engine, EngineName)
@@ -291,7 +294,7 @@ def load(
     weights = open_weights(places.fast(model) if fast else model)
     method = methods.create(weights.header.method, weights.header.config, weights.arrays)
     made_by = weights.sha256 if precision == "float32" else f"{weights.sha256}-{precision}"
-    runner = _engine(weights, engine, device, threads, precision)
+    runner = _engine(weights, engine, device, threads, precision, alone)
     return Enhancer(method, runner, fingerprint=made_by, memory=memory)
 
 
@@ -306,7 +309,12 @@ def _check_count(name: str, value: object) -> None:
 
 
 def _engine(
-    weights: Weights, name: EngineName, device: Device, threads: int | None, precision: Precision
+    weights: Weights,
+    name: EngineName,
+    device: Device,
+    threads: int | None,
+    precision: Precision,
+    alone: bool,
 ) -> Engine:
     if name == "torch":
         from lowlight.engines.torch import TorchEngine
@@ -325,7 +333,7 @@ def _engine(
             f"engine onnx computes in float32, not in {precision}: take engine openvino, or engine torch with "
             ".safetensors weights"
         )
-    return OnnxEngine(weights, device=device, threads=threads)
+    return OnnxEngine(weights, device=device, threads=threads, alone=alone)
 
 
 @lru_cache(maxsize=4)

@@ -138,7 +138,14 @@ def enhance(
 
         at_once = min(jobs or cores(), max(1, len(plan.jobs)))
         threads = max(1, cores() // at_once)
-        enhancer = load(network, engine=engine, device=device, threads=threads, precision=precision)
+        enhancer = load(
+            network,
+            engine=engine,
+            device=device,
+            threads=threads,
+            precision=precision,
+            alone=len(plan.jobs) == 1,
+        )
     except (WeightsError, EngineError) as error:
         raise UseError(str(error)) from error
     if jobs is None and enhancer.engine.device != "cpu":
