@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,15 @@ def test_the_file_is_small_and_says_what_it_is() -> None:
         assert weights.header.recipe["run"]["step"] > 0
         assert not any(".." in str(value) for value in weights.header.recipe["data"].values())
     assert {"lol.reference.psnr", "sice.auto.ssim"} <= open_weights("dimma").header.scores.keys()
+
+
+def test_readme_and_card_speak_of_these_files() -> None:
+    table = [sys.executable, str(EXAMPLES.parent / "benchmarks" / "table.py"), "--check"]
+    done = subprocess.run(table, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    card = (EXAMPLES.parent / "docs" / "models.md").read_text()
+    for name in ("dimma", "dimma-fast"):
+        assert open_weights(name).sha256 in card
 
 
 @pytest.mark.parametrize("value", [(3, 6, 25), (20, 20, 20), (2, 1, 1)])
