@@ -158,7 +158,7 @@ def test_pipe_to_file_and_file_to_pipe():
     assert json.loads(again.stdout)["status"] == "skipped"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_interrupted_and_taken_up_again(number):
     many(150)
     before = hashes("in")

@@ -41,12 +41,12 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Tiny:
-    """A method at its smallest, with its weights in both kinds of file."""
+    """A method at its smallest, with its weights in a file."""
 
     method: Method
     network: nn.Module
+    header: Header
     tensors: Path
-    graph: Path
 
     def observe(self, samples: methods.Samples) -> Observation:
         return self.method.observe(samples, self.method.Controls(lightness=0.4))
@@ -67,24 +67,31 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         licence="CC0",
     )
     folder = tmp_path_factory.mktemp(request.param)
-    made = Tiny(found(config, {}), network, folder / "tiny.safetensors", folder / "tiny.onnx")
+    made = Tiny(found(config, {}), network, header, folder / "tiny.safetensors")
     save_safetensors(made.tensors, header, {k: v.numpy() for k, v in network.state_dict().items()})
-    export_onnx(network, made.method, header, made.graph)
     yield made
     torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
-def engines(tiny: Tiny) -> list[Engine]:
+def graph(tiny: Tiny) -> Path:
+    """The weights as a graph; what asks for it is slow, for torch's exporter takes ten seconds to start."""
+    path = tiny.tensors.with_suffix(".onnx")
+    export_onnx(tiny.network, tiny.method, tiny.header, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def engines(tiny: Tiny, graph: Path) -> list[Engine]:
     return [
-        OnnxEngine(open_weights(tiny.graph), threads=1),
+        OnnxEngine(open_weights(graph), threads=1),
         TorchEngine.from_weights(open_weights(tiny.tensors), device="cpu", threads=1),
     ]
 
 
 @pytest.fixture(scope="module")
 def enhancer(tiny: Tiny) -> Enhancer:
-    return lowlight.load(tiny.graph, threads=1)
+    return lowlight.load(tiny.tensors, engine="torch", threads=1)
 
 
 def redraw(network: nn.Module) -> None:
@@ -121,6 +128,7 @@ def tile_of(tiny: Tiny, samples: NDArray[Any]) -> tuple[Array, Observation]:
 # Pictures
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_engines_agree(tiny: Tiny, engines: list[Engine], size: tuple[int, int]) -> None:
     tile, observation = tile_of(tiny, dark(*size))
@@ -172,7 +180,9 @@ def test_depths_of_one_photo_are_observed_alike(tiny: Tiny) -> None:
             assert np.allclose(array, tiny.observe(eight)[name], rtol=1e-3, atol=1e-3), name
 
 
-def test_tiled_equals_whole(tiny: Tiny, enhancer: Enhancer) -> None:
+@pytest.mark.slow
+def test_tiled_equals_whole(tiny: Tiny, graph: Path) -> None:
+    enhancer = lowlight.load(graph, threads=1)
     picture = Photo(dark(197, 251, np.uint16))
     controls = enhancer.controls(lightness=0.5)
     whole, report = enhancer.enhance_photo(picture, controls)
@@ -189,12 +199,13 @@ def test_tiled_equals_whole(tiny: Tiny, enhancer: Enhancer) -> None:
     assert difference.max() <= 2  # of 65535: rounding
 
 
-def test_batch_equals_single(tiny: Tiny) -> None:
+@pytest.mark.slow
+def test_batch_equals_single(tiny: Tiny, graph: Path) -> None:
     pairs = [tile_of(tiny, dark(36, 64, seed=seed)) for seed in range(3)]
     feeds = {"dark": np.stack([tile.transpose(2, 0, 1) for tile, _ in pairs])}
     for name in pairs[0][1]:
         feeds[name] = np.stack([observation[name] for _, observation in pairs])
-    session = onnxruntime.InferenceSession(tiny.graph.read_bytes(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
     inputs = {value.name for value in session.get_inputs()}
 
     def by_graph(part: slice) -> Any:
@@ -213,8 +224,9 @@ def test_batch_equals_single(tiny: Tiny) -> None:
         assert np.abs(together[0] - together[1]).max() > 0.01
 
 
-def test_the_graph_takes_what_is_observed(tiny: Tiny) -> None:
-    session = onnxruntime.InferenceSession(tiny.graph.read_bytes(), providers=["CPUExecutionProvider"])
+@pytest.mark.slow
+def test_the_graph_takes_what_is_observed(tiny: Tiny, graph: Path) -> None:
+    session = onnxruntime.InferenceSession(graph.read_bytes(), providers=["CPUExecutionProvider"])
     inputs = {value.name: value.shape for value in session.get_inputs()}
     assert inputs.pop("dark") == ["batch", 3, "height", "width"]
     assert inputs.keys() <= tiny.observe(dark(9, 9)).keys()
@@ -237,7 +249,7 @@ def test_the_same_photo_and_seed_give_the_same_picture(tiny: Tiny, enhancer: Enh
     picture = dark(41, 58)
     settings = {"seed": 3} if "seed" in tiny.method.Controls.model_fields else {}
     first = enhancer(picture, lightness=0.5, **settings)
-    again = lowlight.load(tiny.graph, threads=1)(picture, lightness=0.5, **settings)
+    again = lowlight.load(tiny.tensors, engine="torch", threads=1)(picture, lightness=0.5, **settings)
     assert first.tobytes() == again.tobytes()
 
 
