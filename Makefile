@@ -12,7 +12,7 @@ test:  ## the fast set
 	uv run --group dev pytest
 
 slow:  ## training runs, killed processes, large photos
-	uv run --group dev pytest -m slow
+	uv run --group dev pytest -m slow -n 0
 
 bench:  ## quality and speed of the shipped model
 	uv run --extra train python benchmarks/shipped_model.py
