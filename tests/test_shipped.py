@@ -97,6 +97,19 @@ def test_more_light_is_more_light_everywhere(dimma: Enhancer) -> None:
     assert (blocks[1] < blocks[2]).mean() > 0.99
 
 
+def test_torch_makes_the_same_picture(dimma: Enhancer) -> None:
+    """From the weights that training starts from, which the graph was made of."""
+    torch_weights = EXAMPLES.parent / "models" / "dimma-torch.safetensors"
+    other = lowlight.load(torch_weights, engine="torch", threads=1)
+    photo = read_photo(EXAMPLES / "astronaut.jpg")
+    observation = dimma.method.observe(photo.samples, dimma.controls())
+    again = other.method.observe(photo.samples, other.controls())
+    assert all(np.array_equal(observation[name], again[name]) for name in observation)
+    tile = photo.window(64, 64, 160, 240)
+    difference = dimma.engine.run(tile, observation) - other.engine.run(tile, observation)
+    assert np.abs(difference).max() < 1e-4
+
+
 def test_the_fast_twin_is_close(dimma: Enhancer) -> None:
     photo = read_photo(EXAMPLES / "astronaut.jpg")
     exact, _ = dimma.enhance_photo(photo, dimma.controls(lightness=0.45))
