@@ -112,6 +112,13 @@ def test_exif_without_place():
     assert struct.pack(">II", 1234, 100) not in edited
 
 
+def test_an_orientation_that_claims_no_values_is_reset_too():
+    block = bytearray(pictures.exif(6))
+    assert surgery.exif_orientation(bytes(block)) == 6
+    block[53] = 0  # the count of the orientation's entry
+    assert surgery.exif_orientation(surgery.edit_exif(bytes(block), (40, 24))) in (1, None)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_exif_is_edited_or_refused(data):

@@ -116,10 +116,11 @@ def edit_exif(exif: bytes, size: tuple[int, int], *, gps: bool = True) -> bytes:
         rows = []
         for tag, entry in found.items():
             row = entry.raw
-            if tag in numbers and entry.count == 1 and (entry.kind == 4 or numbers[tag] <= 0xFFFF):
-                kind = {3: "H", 4: "I"}.get(entry.kind)
-                if kind:
-                    row = row[:8] + layout.pack(kind, numbers[tag]).ljust(4, b"\0")
+            if tag in numbers:
+                # Written anew, whatever kind and count a damaged file claims: readers differ on those.
+                kind, code = (4, "I") if entry.kind == 4 or numbers[tag] > 0xFFFF else (3, "H")
+                number = layout.pack(code, numbers[tag]).ljust(4, b"\0")
+                row = row[:2] + layout.pack("H", kind) + layout.pack("I", 1) + number
             elif entry.size > layout.inline:
                 live.append((entry.value_at, entry.value_at + entry.size))
             rows.append(row)
