@@ -6,7 +6,8 @@ loop, command line) know the surface, never a method's name.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
@@ -52,6 +53,34 @@ class Config(BaseModel):
     """Sizes of a network, as they stand in the header of its weights."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a method's room ``published`` makes of the authors' checkpoint; `lowlight import` writes it down.
+
+    The room holds two functions. ``matches(names)`` tells, from the names of its tensors alone, whether a
+    checkpoint is of this method (``names``: a collection of str). ``read(tensors, settings, sets)`` gives an
+    ``Imported``, or raises WeightsError, whose text the file's name is put before:
+
+    tensors: by the file's own names, less a ``module.`` in front of all of them; NumPy arrays, possibly
+        read-only views, floats as stored (bfloat16 as float32).
+    settings: what the file tells beside them, as plain dicts, lists, texts and numbers; often empty.
+    sets: what the user tells by ``--set key=value``, as text; ``read_sets`` checks it.
+    """
+
+    config: Config
+    tensors: Mapping[str, NDArray[Any]]
+    """By the names of ``Network(config).state_dict()``, which they must fit one to one: what a file holds
+    besides is left out by ``read`` by name, and never all that is unknown. Floats are stored as float32."""
+    licence: str
+    """Of the weights, in one sentence; "not stated" where the authors do not say."""
+    sources: Sequence[str] = ()
+    """Paper, code and training data with their terms, one sentence each."""
+    notes: Sequence[str] = ()
+    """What a user should know: what was left out, what a run costs, what the file did not tell."""
+    arrays: Mapping[str, Array] = field(default_factory=dict)
+    """Small arrays that observing needs; see ``Method.__init__``."""
 
 
 class Method(Protocol):
@@ -119,6 +148,21 @@ def create(name: str, config: Mapping[str, Any], arrays: Mapping[str, Array]) ->
 def room(name: str, part: Literal["network", "training", "published"]) -> Any:
     """One of the torch rooms of a method's folder, imported when asked for."""
     return import_module(f"{find(name).__module__}.{part}")
+
+
+def read_sets(config: Config, sets: Mapping[str, str], allowed: Sequence[str]) -> Config:
+    """A config with what the user told by ``--set``; raises WeightsError naming key, value and what is allowed.
+
+    allowed: the keys of the config that a published file does not tell.
+    """
+    if unknown := sorted(sets.keys() - set(allowed)):
+        raise WeightsError(f"--set {unknown[0]}: no such key; there are: {', '.join(allowed) or 'none'}")
+    try:
+        return type(config).model_validate({**config.model_dump(), **sets})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else ""
+        raise WeightsError(f"--set {key}={str(first['input'])[:60]}: {first['msg']}") from None
 
 
 def parse_controls(method: type[Method] | Method, values: Mapping[str, object]) -> Controls:
