@@ -5,15 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
+from lowlight.errors import UseError
 from lowlight.evaluation import metrics
 
 FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
 VALUES = json.loads((FIXTURES / "values.json").read_text())
 
 
-def picture(name: str) -> metrics.Picture:
+def picture(name: str) -> NDArray[np.uint8]:
     with Image.open(FIXTURES / "pictures" / f"{name}.png") as image:
         return np.asarray(image)
 
@@ -32,5 +34,5 @@ def test_equal_pictures() -> None:
 
 
 def test_sizes_that_differ_are_an_error_not_a_resize() -> None:
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(UseError, match="one size"):
         metrics.psnr(picture("a_out"), picture("b_ref"))

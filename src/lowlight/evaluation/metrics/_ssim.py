@@ -1,0 +1,209 @@
+"""Structural similarity (Wang, Bovik, Sheikh, Simoncelli, IEEE TIP 2004), by strips, in float64.
+
+With m, n the local means, s, t the local variances and c the covariance under a window: the mean of
+``(2mn + C1)(2c + C2) / ((m^2 + n^2 + C1)(s + t + C2))``, ``C1 = (0.01 L)^2``, ``C2 = (0.03 L)^2``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlight.evaluation.grey import grey_opencv, luma_studio
+from lowlight.evaluation.metrics import _strips
+from lowlight.evaluation.metrics._surface import Metric, Picture, Undefined, same_size
+
+Array = NDArray[np.float64]
+Planes = Callable[[NDArray[Any]], Array]
+"""Rows of a picture (rows, width, 3) to the planes that are compared: (planes, rows, width)."""
+
+
+def _gaussian(size: int, sigma: float) -> Array:
+    offset = np.arange(size) - size // 2
+    kernel = np.exp(-(offset**2) / (2 * sigma**2))
+    return np.asarray(kernel / kernel.sum())
+
+
+@dataclass(frozen=True)
+class Window:
+    """Symmetric weights of odd length, sum 1, along both axes; what lies around the picture."""
+
+    down: Array
+    across: Array
+    border: Literal["valid", "reflect", "constant"] = "valid"
+    """``valid``: only whole windows count; else every pixel does, with mirrored or zero surroundings."""
+
+    @property
+    def smallest(self) -> tuple[int, int]:
+        """Height and width that a picture must have."""
+        if self.border == "constant":
+            return 1, 1
+        down, across = len(self.down), len(self.across)
+        return (down, across) if self.border == "valid" else (down // 2 + 1, across // 2 + 1)
+
+    def blur(self, planes: Array) -> Array:
+        """Weighted means under all whole windows: (..., height, width) to what is left of both."""
+        return _along(_along(planes, self.down, -2), self.across, -1)
+
+
+GAUSSIAN = Window(_gaussian(11, 1.5), _gaussian(11, 1.5))
+UNIFORM = Window(np.full(7, 1 / 7), np.full(7, 1 / 7))
+COLUMN = Window(np.full(7, 1 / 7), np.ones(1))
+
+
+def ssim(result: NDArray[Any], reference: NDArray[Any]) -> float:
+    """Of RGB (height, width, 3) from 0 to 255: Gaussian window 11x11, valid area, mean of R, G and B.
+
+    Raises UseError for sizes that differ, Undefined below 11 pixels a side.
+    """
+    return similarity(result, reference, _rgb, GAUSSIAN, 255)[0]
+
+
+def similarity(
+    x: NDArray[Any], y: NDArray[Any], planes: Planes, window: Window, span: float, sample: int = 0
+) -> tuple[float, float]:
+    """(mean of the map, mean of its second factor alone, the contrast) over whole (height, width, 3) pictures.
+
+    span: L of the formula. sample: so many values make the variances a sample's (n - 1), as scikit-image does.
+    """
+    same_size(x, y)
+    height, width = x.shape[:2]
+    if height < window.smallest[0] or width < window.smallest[1]:
+        raise Undefined(
+            f"this SSIM needs {window.smallest[1]}x{window.smallest[0]} pixels, got {width}x{height}"
+        )
+    c1, c2 = (0.01 * span) ** 2, (0.03 * span) ** 2
+    unbias = sample / (sample - 1) if sample else 1.0
+    full, contrast, count = [], [], 0
+    reach, side = len(window.down) // 2, len(window.across) // 2
+    inset = reach if window.border == "valid" else 0
+    for top, bottom in _strips.strips(height - 2 * inset, width, halo=reach):
+        first, last = top + inset - reach, bottom + inset + reach
+        a, b = (planes(each[max(first, 0) : last]) for each in (x, y))
+        if window.border != "valid":
+            around = (0, 0), (max(-first, 0), max(last - height, 0)), (side, side)
+            a, b = np.pad(a, around, window.border), np.pad(b, around, window.border)
+        m, n, squares, product = window.blur(np.stack([a, b, a * a + b * b, a * b]))
+        both, means = m * n, m * m + n * n
+        right = (2 * unbias * (product - both) + c2) / (unbias * (squares - means) + c2)
+        contrast += _strips.total(right)
+        right *= (2 * both + c1) / (means + c1)
+        full += _strips.total(right)
+        count += right.size
+    return math.fsum(full) / count, math.fsum(contrast) / count
+
+
+def _along(planes: Array, kernel: Array, axis: Literal[-1, -2]) -> Array:
+    """Correlate with a symmetric kernel along one of the last two axes, whole windows only."""
+    length, half = planes.shape[axis] - len(kernel) + 1, len(kernel) // 2
+    if half == 0:
+        return planes
+
+    def moved(by: int) -> Array:
+        return planes[..., by : by + length] if axis == -1 else planes[..., by : by + length, :]
+
+    found: Array = moved(half) * kernel[half]
+    pair = np.empty_like(found)
+    for k in range(half):
+        np.add(moved(k), moved(len(kernel) - 1 - k), out=pair)
+        pair *= kernel[k]
+        found += pair
+    return found
+
+
+def _rgb(rows: NDArray[Any]) -> Array:
+    return np.ascontiguousarray(np.moveaxis(rows, -1, 0), np.float64)
+
+
+def _clipped(rows: NDArray[Any]) -> Array:
+    return np.clip(_rgb(rows), 0, 1)
+
+
+def _clipped_255(rows: NDArray[Any]) -> Array:
+    return 255 * _clipped(rows)
+
+
+def _grey(rows: NDArray[Any]) -> Array:
+    return grey_opencv(rows)[None].astype(np.float64)
+
+
+def _luma(rows: NDArray[Any]) -> Array:
+    return luma_studio(rows)[None].astype(np.float64)
+
+
+def _on_samples(planes: Planes, window: Window, sample: int = 0) -> Callable[[Picture, Picture], float]:
+    return lambda result, reference: similarity(
+        result.samples, reference.samples, planes, window, 255, sample
+    )[0]
+
+
+def _on_raw(planes: Planes, window: Window, span: float = 1) -> Callable[[Picture, Picture], float]:
+    return lambda result, reference: similarity(result.raw, reference.raw, planes, window, span)[0]
+
+
+def _dimma(result: Picture, reference: Picture) -> float:
+    spans = [np.ptp(np.clip(each.raw, 0, 1)) for each in (result, reference)]
+    return similarity(result.raw, reference.raw, _clipped, GAUSSIAN, float(max(spans)))[0]
+
+
+def _metric(name: str, title: str, measure: Callable[[Picture, Picture], float]) -> Metric:
+    return Metric(name, f"{title}; at most 1", "higher", "reference", measure)
+
+
+METRICS = (
+    _metric(
+        "ssim",
+        "8-bit RGB, Gaussian 11x11 of sigma 1.5, valid area, mean of channels (Wang 2004, BasicSR, most papers)",
+        _on_samples(_rgb, GAUSSIAN),
+    ),
+    _metric(
+        "ssim_float",
+        "the same on floats, clipped and not rounded, as CIDNet's script after its gain",
+        _on_raw(_clipped_255, GAUSSIAN, 255),
+    ),
+    _metric(
+        "ssim_y",
+        "the same on the studio-range luma of 8-bit RGB (BasicSR `test_y_channel`)",
+        _on_samples(_luma, GAUSSIAN),
+    ),
+    _metric(
+        "ssim_grey",
+        "8-bit OpenCV grey, uniform 7x7, valid area, sample covariance (scikit-image's default)",
+        _on_samples(_grey, UNIFORM, 49),
+    ),
+    _metric(
+        "ssim_uniform_rgb",
+        "8-bit RGB, uniform 7x7, else the same (scikit-image's default; LLFlow in colour)",
+        _on_samples(_rgb, UNIFORM, 49),
+    ),
+    _metric(
+        "ssim_llflow",
+        "8-bit OpenCV grey, uniform 7x1 down each column (LLFlow's released script, scikit-image 0.18)",
+        _on_samples(_grey, COLUMN, 7),
+    ),
+    _metric(
+        "ssim_glare2",
+        "8-bit RGB, uniform 7x1 down each column (second SSIM of GLARE's stage-3 test)",
+        _on_samples(_rgb, COLUMN, 7),
+    ),
+    _metric(
+        "ssim_llflow_val",
+        "floats, not clipped, Gaussian 11x11, zeros around, full size (LLFlow's training logs)",
+        _on_raw(_rgb, Window(GAUSSIAN.down, GAUSSIAN.across, "constant")),
+    ),
+    _metric(
+        "ssim_dimma_val",
+        "clipped floats, Gaussian 11x11, valid area, L = the larger span of the two pictures (torchmetrics 0.10.3)",
+        _dimma,
+    ),
+    _metric(
+        "ssim_lyt",
+        "clipped floats, Gaussian 11x11, mirrored border, full size, L = 1 (torchmetrics 1.9, LYT-Net)",
+        _on_raw(_clipped, Window(GAUSSIAN.down, GAUSSIAN.across, "reflect")),
+    ),
+)
