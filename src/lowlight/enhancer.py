@@ -291,7 +291,7 @@ def load(
     _check_count("memory", memory)
     from lowlight.weights import open_weights
 
-    weights = open_weights(places.fast(model) if fast else model)
+    weights = open_weights(places.fast(model) if fast else model, part="")
     method = methods.create(weights.header.method, weights.header.config, weights.arrays)
     made_by = weights.sha256 if precision == "float32" else f"{weights.sha256}-{precision}"
     runner = _engine(weights, engine, device, threads, precision, alone)

@@ -57,8 +57,10 @@ class Header(BaseModel):
     """What users call the model: ``dimma``."""
     method: str
     """The registered method that runs it."""
+    part: str = ""
+    """What of the method the file holds: one of its ``parts``; empty: its network, which enhances photos."""
     config: dict[str, Any]
-    """The method's ``Config``."""
+    """The method's ``Config``, or that of its part."""
     precision: Literal["float32", "float16", "int8"] = "float32"
     licence: str
     data: list[str] = Field(default_factory=list)
@@ -104,12 +106,12 @@ def available() -> list[Weights]:
 # Opening
 
 
-def open_weights(name_or_path: str | Path, *, method: str | None = None) -> Weights:
+def open_weights(name_or_path: str | Path, *, method: str | None = None, part: str | None = None) -> Weights:
     """Find, read and check a weights file.
 
     Everything but the tensors' values is checked here (see ``load_tensors`` for those): kind, seal, header,
-    the method's configuration, references to other files. ``method``: the only method that is acceptable.
-    Raises WeightsError, in one line that names the file.
+    the method's configuration, references to other files. ``method``, ``part``: the only ones that are
+    acceptable; see ``Header``. Raises WeightsError, in one line that names the file.
     """
     path = find(name_or_path)
     data = _read(path)
@@ -123,11 +125,17 @@ def open_weights(name_or_path: str | Path, *, method: str | None = None) -> Weig
     header = _parse_header(metadata[HEADER_KEY], path)
     if method is not None and header.method != method:
         raise WeightsError(f"{path}: expected weights of method {method}, found weights of {header.method}")
+    if part is not None and header.part != part:
+        raise WeightsError(f"{path}: expected {_holds(part)}, found {_holds(header.part)}")
     try:
         arrays = decode_arrays(header.arrays)
     except ValueError as error:
         raise WeightsError(f"{path}: header: {error}") from None
     return Weights(header, path, kind, sha256, arrays)
+
+
+def _holds(part: str) -> str:
+    return f"a {part}" if part else "a network that enhances photos"
 
 
 def _read(path: Path) -> bytes:
@@ -147,26 +155,31 @@ def _read(path: Path) -> bytes:
 
 def _kind(start: bytes, path: Path) -> Kind:
     """What a file is by its first bytes; whatever is no weights file of ours is refused by name."""
-    text = start.lstrip()[:64].lower()
-    if not start:
-        found = "an empty file"
-    elif start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
+    if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         found = (
             "a PyTorch checkpoint or other archive; published checkpoints are imported by `lowlight import`"
         )
-    elif start.startswith(b"version https://git-lfs"):
-        found = "a Git LFS pointer instead of the file; get the file itself with `git lfs pull`"
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
-        found = "a web page; download the file itself"
     elif start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
         return "safetensors"
     elif start[:1] == b"\x08":  # the protobuf tag of an ONNX model's first field, its version
         return "onnx"
-    elif all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
-        found = "text"
     else:
-        found = "unknown or damaged data"
+        found = describe_foreign(start)
     raise WeightsError(f"{path}: expected .onnx or .safetensors weights, found {found}")
+
+
+def describe_foreign(start: bytes) -> str:
+    """What a file that holds no network is, by its first bytes, and how to get the network."""
+    text = start.lstrip()[:64].lower()
+    if not start:
+        return "an empty file"
+    if start.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer instead of the file; get the file itself with `git lfs pull`"
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page; download the file itself"
+    if all(byte >= 32 or byte in b"\t\n\r\f" for byte in start):
+        return "text"
+    return "unknown or damaged data"
 
 
 def _check_seal(data: bytes, seal: str, path: Path) -> str:
@@ -192,7 +205,10 @@ def _parse_header(text: str, path: Path) -> Header:
             f"{path}: made for method {header.method!r}, which is not installed; "
             f"there are: {', '.join(methods.names())}"
         )
-    _validate(methods.find(header.method).Config, header.config, f"{path}: header: config of {header.method}")
+    if header.part not in (parts := methods.configs(header.method)):
+        known = ", ".join(filter(None, parts)) or "none"
+        raise WeightsError(f"{path}: header: {header.method} has no part {header.part!r}; there are: {known}")
+    _validate(parts[header.part], header.config, f"{path}: header: config of {header.method}")
     return header
 
 

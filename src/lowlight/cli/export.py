@@ -49,7 +49,7 @@ def export(
     from lowlight import methods
     from lowlight.weights import open_weights
 
-    opened = open_weights(weights)
+    opened = open_weights(weights, part="")
     method = methods.create(opened.header.method, opened.header.config, opened.arrays)
     header = opened.header if name is None else opened.header.model_copy(update={"name": name})
     tiles = [] if calibrate is None else calibration_tiles(method, calibrate, photos)

@@ -13,7 +13,7 @@ from lowlight.places import DEFAULT
 if TYPE_CHECKING:
     from lowlight.weights import Weights
 
-_SHORT = ("method", "precision", "licence", "data", "scores", "notes", "sha256", "path")
+_SHORT = ("method", "part", "precision", "licence", "data", "scores", "notes", "sha256", "path")
 
 
 def models(
@@ -38,6 +38,7 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
     return {
         "name": weights.path.stem,
         "method": header.method,
+        "part": header.part,
         "precision": header.precision,
         "licence": header.licence,
         "data": header.data,

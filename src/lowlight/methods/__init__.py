@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -81,6 +81,9 @@ class Imported:
     """What a user should know: what was left out, what a run costs, what the file did not tell."""
     arrays: Mapping[str, Array] = field(default_factory=dict)
     """Small arrays that observing needs; see ``Method.__init__``."""
+    part: str = ""
+    """What of the method this is, where it is not its network: see ``configs``; tensors and arrays are then
+    the part's."""
 
 
 class Method(Protocol):
@@ -139,6 +142,18 @@ def find(name: str) -> type[Method]:
     raise WeightsError(f"no method is called {name!r}; there are: {', '.join(names())}")
 
 
+def configs(name: str) -> dict[str, type[Config]]:
+    """The ``Config`` of what a weights file of the method may hold: its network (an empty name) and its parts.
+
+    A part (Dimma's dimmer) has weights files but enhances no photos. A method that has any names their
+    configs in the class attribute ``parts``.
+    """
+    found = find(name)
+    parts: Mapping[str, type[Config]] = getattr(found, "parts", {})
+    network: type[Config] = found.Config
+    return {"": network, **parts}
+
+
 def create(name: str, config: Mapping[str, Any], arrays: Mapping[str, Array]) -> Method:
     """A method as a weights file's header describes it."""
     found = find(name)
@@ -167,24 +182,35 @@ def read_sets(config: Config, sets: Mapping[str, str], allowed: Sequence[str]) -
 
 def parse_controls(method: type[Method] | Method, values: Mapping[str, object]) -> Controls:
     """Check values against a method's controls; an error names the control, the value and its range."""
+    return check_controls(method.Controls, values, method.name)
+
+
+_Checked = TypeVar("_Checked", bound=BaseModel)
+
+
+def check_controls(controls: type[_Checked], values: Mapping[str, object], name: str) -> _Checked:
+    """Check values against a model of controls. name: of what they belong to, for errors."""
     try:
-        return method.Controls.model_validate(dict(values))
+        return controls.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        name = str(first["loc"][0])
-        fields = method.Controls.model_fields
-        if name not in fields:
+        control = str(first["loc"][0])
+        if control not in controls.model_fields:
             raise ControlError(
-                f"{method.name} has no control {name!r}; it has: {', '.join(fields)}"
+                f"{name} has no control {control!r}; it has: {', '.join(controls.model_fields)}"
             ) from None
         raise ControlError(
-            f"control {name} = {values[name]!r}: expected {describe_range(method, name)}"
+            f"control {control} = {values[control]!r}: expected {_range(controls, control)}"
         ) from None
 
 
 def describe_range(method: type[Method] | Method, control: str) -> str:
     """The values that a control takes, in words: ``auto or 0 to 1``."""
-    schema = method.Controls.model_json_schema()["properties"][control]
+    return _range(method.Controls, control)
+
+
+def _range(controls: type[BaseModel], control: str) -> str:
+    schema = controls.model_json_schema()["properties"][control]
     parts = []
     for option in schema.get("anyOf", [schema]):
         if "const" in option or "enum" in option:

@@ -15,6 +15,7 @@ from pydantic import Field
 from lowlight import methods, statistics
 from lowlight.errors import WeightsError
 from lowlight.methods import Array, Observation, Samples
+from lowlight.methods.dimma.dimmer import PART, DimmerConfig
 from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, features, predict
 from lowlight.methods.dimma.retinex import observe_published
 
@@ -58,6 +59,7 @@ class Dimma:
     title: ClassVar[str] = "Dimma: lightness-conditioned U-Net (2023)"
     Controls: ClassVar[type[methods.Controls]] = Controls
     Config: ClassVar[type[methods.Config]] = Config
+    parts: ClassVar[Mapping[str, type[methods.Config]]] = {PART: DimmerConfig}
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
         """arrays: the lightness estimator's (see ``lightness.predict``; none: a constant), and
@@ -92,7 +94,7 @@ class Dimma:
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
         """Means, descriptor and the lightness wanted, from the whole photo."""
         counts = statistics.histograms(samples)
-        source = statistics.mean(samples)
+        source = statistics.mean(samples, counts)
         if controls.lightness == "auto":
             predicted = predict(self.estimator, features(counts))
             # A photo that is light enough already is not darkened.

@@ -1,0 +1,308 @@
+"""Dark twins of photos, as one camera takes them in the dark (S4, S5).
+
+A dimmer knows a camera by two things: how much light is left at each level of illumination, and how the
+colours of a dark pixel are spread, given the light one. It works on each pixel alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from lowlight import methods, statistics
+from lowlight.errors import WeightsError
+from lowlight.methods import Array, Samples
+from lowlight.methods.dimma.calibration import BINS
+from lowlight.methods.dimma.retinex import Form, Values, bins, split
+from lowlight.weights import (
+    Header,
+    check_tensors,
+    encode_arrays,
+    load_tensors,
+    open_weights,
+    save_safetensors,
+)
+
+PART = "dimmer"
+"""In the header of a dimmer's file."""
+COLOURS = ("red", "green", "blue")
+NOISE = 0.05
+"""Share of the measured deviation of illumination that a photo gets; the rest is of scenes, not of noise."""
+PULL = 1.2
+"""Above this factor the light photo's colours are mixed in: what stays bright keeps its colours."""
+_BLOCK = 1 << 16
+
+
+class DimmerConfig(methods.Config):
+    """What a dimmer is."""
+
+    kind: Literal["mixture", "deterministic"] = "mixture"
+    """``mixture`` draws colours from a mixture of normal distributions; ``deterministic`` is the rival of the
+    paper's Table 3: one colour for each pixel."""
+    hidden: int = Field(32, ge=1)
+    """Width of the three hidden layers."""
+    components: int = Field(4, ge=1)
+    """``mixture``: normal distributions a colour."""
+    form: Form = "maximum"
+    """Of the illumination: ``first`` (red alone: pixels without red become black) for the authors' dimmers."""
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the tensors, by the authors' names; all are 1x1 convolutions."""
+        layers = {"backbone.0": (self.hidden, 5)}
+        layers |= dict.fromkeys(("backbone.2", "backbone.4"), (self.hidden, self.hidden))
+        if self.kind == "deterministic":
+            layers["backbone.6"] = (len(COLOURS), self.hidden)
+        else:
+            heads = [f"{colour}_{head}" for colour in COLOURS for head in ("mu", "sigma.0", "pi.0")]
+            layers |= dict.fromkeys(heads, (self.components, self.hidden))
+        found: dict[str, tuple[int, ...]] = {}
+        for name, (outputs, inputs) in layers.items():
+            found |= {f"{name}.weight": (outputs, inputs, 1, 1), f"{name}.bias": (outputs,)}
+        return found
+
+
+class Dimming(BaseModel):
+    """What a user may turn when a photo is dimmed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    factor: float = Field(
+        1.0, ge=0.3, le=2.0, description="light that is left, in that of the pairs the dimmer was made from"
+    )
+    temperature: float = Field(
+        1.0, ge=0.0, le=2.0, description="variance of the noise, in that of the camera; 0: none"
+    )
+    seed: int = Field(0, ge=0, description="of the noise: the same photo and seed give the same twin")
+
+
+class Draws(Protocol):
+    """Where a dimmer's noise comes from, pixel by pixel."""
+
+    def take(self, count: int) -> tuple[Array, Array, Array]:
+        """For the next pixels: normal (count,), uniform on [0, 1) (count, 3), normal (count, 3)."""
+        ...
+
+
+class Seeded:
+    """Draws of a seed. The three kinds have generators of their own, so no cut of a photo changes them."""
+
+    def __init__(self, seed: int) -> None:
+        self.rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)]
+
+    def take(self, count: int) -> tuple[Array, Array, Array]:
+        """See ``Draws``."""
+        light, component, colour = self.rngs
+        return (
+            light.standard_normal(count, np.float32),
+            component.random((count, 3), np.float32),
+            colour.standard_normal((count, 3), np.float32),
+        )
+
+
+class Dimmer:
+    """Makes dark twins of photos. NumPy only; any number of threads may share one."""
+
+    def __init__(
+        self,
+        config: DimmerConfig,
+        tensors: Mapping[str, NDArray[Any]],
+        mean: NDArray[np.floating],
+        std: NDArray[np.floating],
+        *,
+        fingerprint: str = "",
+        where: Path = Path("dimmer"),
+    ) -> None:
+        """tensors: by the names and shapes of ``config.shapes()``. mean, std: illumination statistics (256,),
+        see ``calibration.calibrate``; kept in float32, as a file holds them. fingerprint: hash of the file.
+
+        Raises WeightsError, which begins with ``where``, for tensors and statistics that do not fit.
+        """
+        expected = {name: np.empty(shape, np.float32) for name, shape in config.shapes().items()}
+        self.tensors = {
+            name: np.asarray(tensor, np.float32 if tensor.dtype.kind == "f" else None)
+            for name, tensor in tensors.items()
+        }
+        check_tensors(self.tensors, expected, where)
+        self.config = config
+        self.arrays = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
+        for name, array in self.arrays.items():
+            if array.shape != (BINS,) or not np.isfinite(array).all() or array.min() < 0:
+                raise WeightsError(f"{where}: {name}: expected {BINS} numbers of at least 0 (a bin each)")
+        self.fingerprint = fingerprint
+
+    @classmethod
+    def from_arrays(
+        cls,
+        tensors: Mapping[str, NDArray[Any]],
+        mean: NDArray[np.floating],
+        std: NDArray[np.floating],
+        *,
+        form: Form = "maximum",
+    ) -> Dimmer:
+        """A dimmer of tensors under the authors' names, its sizes read from their shapes.
+
+        form: ``first`` for the authors' own. Raises WeightsError for tensors that are no dimmer's.
+        """
+        return cls(config_of(tensors, form), tensors, mean, std)
+
+    # On pixels
+
+    def mixture(self, inputs: Array) -> tuple[Array, Array, Array]:
+        """Means, deviations and weights, each (n, 3, components), of the dark pixel's reflectance.
+
+        inputs: (n, 5) float32: the light pixel's reflectance and illumination, the dark one's illumination.
+        """
+        hidden = self._hidden(inputs)
+        means, deviations, weights = (
+            np.stack([self._layer(hidden, f"{colour}_{head}") for colour in COLOURS], axis=1)
+            for head in ("mu", "sigma.0", "pi.0")
+        )
+        means += inputs[:, :3, None]
+        weights = np.exp(weights - weights.max(axis=2, keepdims=True))
+        return means, np.logaddexp(deviations, np.float32(0)), weights / weights.sum(axis=2, keepdims=True)
+
+    def expected(self, inputs: Array) -> Array:
+        """The dark pixel's reflectance (n, 3) by the ``deterministic`` rival; inputs: see ``mixture``."""
+        return self._layer(self._hidden(inputs), "backbone.6") + inputs[:, :3]
+
+    def _hidden(self, inputs: Array) -> Array:
+        hidden = inputs
+        for layer in (0, 2, 4):
+            hidden = np.maximum(self._layer(hidden, f"backbone.{layer}"), 0)
+        return hidden
+
+    def _layer(self, inputs: Array, name: str) -> Array:
+        weight = self.tensors[f"{name}.weight"][:, :, 0, 0]
+        result: Array = inputs @ weight.T + self.tensors[f"{name}.bias"]
+        return result
+
+    def dim_pixels(
+        self, light: Values, draws: Draws, *, factor: float = 1.0, temperature: float = 1.0
+    ) -> tuple[Values, Values]:
+        """Illumination (n,) and reflectance (n, 3) of the dark twins of pixels: ``retinex.merge`` joins them.
+
+        light: (n, 3) in [0, 1]. factor: of the light that is left. temperature: of the noise (1: the
+        camera's): variances are multiplied by it, and the weights of the mixture's components taken to the
+        power of 1 / temperature; at 0 all is what is likeliest.
+        """
+        noise, uniform, normal = draws.take(len(light))
+        reflectance, illumination = split(light, self.config.form)
+        level = bins(illumination)
+        mean, std = (self.arrays[name][level].astype(np.float64) for name in ("mean", "std"))
+        left = factor * mean + NOISE * np.sqrt(temperature) * noise * std
+        dimmed = np.clip(np.clip(left, 0, 1) * illumination, 0, 1)
+        inputs = np.concatenate([reflectance, illumination[:, None], dimmed[:, None]], axis=1)
+        inputs = inputs.astype(np.float32)
+        if self.config.kind == "deterministic":
+            colours = self.expected(inputs)
+        else:
+            colours, _ = sample(*tempered(*self.mixture(inputs), temperature), uniform, normal)
+        colours = np.maximum(colours + max(factor - PULL, 0.0) * reflectance, 0)
+        return dimmed, colours / (colours.sum(axis=1, keepdims=True) + 1e-8)
+
+    # On photos
+
+    def dim(
+        self,
+        samples: Samples,
+        *,
+        factor: float = 1.0,
+        temperature: float = 1.0,
+        seed: int = 0,
+        progress: Callable[[float], None] | None = None,
+    ) -> Samples:
+        """The dark twin of a photo (height, width, 3), in the photo's own depth; values are cut, not rounded.
+
+        factor: 0.3 to 2, light that is left, in that of the pairs the dimmer was made from. temperature: 0 to
+        2, variance of the noise, in that of the camera. seed: of the noise. progress: called with the share
+        done. Raises ControlError for values out of range.
+        """
+        given = {"factor": factor, "temperature": temperature, "seed": seed}
+        controls = methods.check_controls(Dimming, given, "a dimmer")
+        draws = Seeded(controls.seed)
+        scale = statistics.full_scale(samples)
+        light, dark = samples.reshape(-1, 3), np.empty((samples.size // 3, 3), samples.dtype)
+        for start in range(0, len(light), _BLOCK):
+            part = slice(start, start + _BLOCK)
+            illumination, reflectance = self.dim_pixels(
+                light[part] / np.float64(scale),
+                draws,
+                factor=controls.factor,
+                temperature=controls.temperature,
+            )
+            values = np.minimum(3 * illumination[:, None] * reflectance, 1) * scale
+            dark[part] = values if samples.dtype.kind == "f" else np.floor(values)
+            if progress is not None:
+                progress(min(start + _BLOCK, len(light)) / len(light))
+        return dark.reshape(samples.shape)
+
+
+def tempered(
+    means: Array, deviations: Array, weights: Array, temperature: float
+) -> tuple[Array, Array, Array]:
+    """A mixture at another temperature; at 0 the likeliest component's mean."""
+    if temperature == 1:
+        return means, deviations, weights
+    relative = weights / weights.max(axis=2, keepdims=True)
+    weights = (relative == 1).astype(np.float32) if temperature == 0 else relative ** (1 / temperature)
+    weights = (weights / weights.sum(axis=2, keepdims=True)).astype(np.float32)
+    return means, deviations * np.float32(np.sqrt(temperature)), weights
+
+
+def sample(
+    means: Array, deviations: Array, weights: Array, uniform: Array, normal: Array
+) -> tuple[Array, NDArray[np.intp]]:
+    """Draws (n, 3) of mixtures (n, 3, components), and the components that they come from."""
+    below = np.cumsum(weights, axis=2) <= uniform[..., None]
+    component = np.minimum(below.sum(axis=2), weights.shape[2] - 1)
+    mean, deviation = (
+        np.take_along_axis(each, component[..., None], axis=2)[..., 0] for each in (means, deviations)
+    )
+    return mean + deviation * normal, component
+
+
+def config_of(tensors: Mapping[str, NDArray[Any]], form: Form = "maximum") -> DimmerConfig:
+    """Kind and sizes from the tensors' names and shapes. Raises WeightsError for tensors of something else."""
+    try:
+        hidden = int(tensors["backbone.0.weight"].shape[0])
+        if "backbone.6.weight" in tensors:
+            return DimmerConfig(kind="deterministic", hidden=hidden, form=form)
+        components = int(tensors["red_mu.weight"].shape[0])
+    except (KeyError, IndexError):
+        raise WeightsError("no dimmer: expected tensors backbone.0.weight and red_mu.weight") from None
+    return DimmerConfig(hidden=hidden, components=components, form=form)
+
+
+# Files
+
+
+def header(dimmer: Dimmer, *, name: str, licence: str, **about: Any) -> Header:
+    """The header of a dimmer's file; about: other fields of ``weights.Header``."""
+    return Header(
+        name=name,
+        method="dimma",
+        part=PART,
+        config=dimmer.config.model_dump(mode="json"),
+        licence=licence,
+        arrays=encode_arrays(dimmer.arrays),
+        **about,
+    )
+
+
+def save_dimmer(path: Path, dimmer: Dimmer, *, name: str, licence: str, **about: Any) -> None:
+    """Write a dimmer as a weights file; about: ``data``, ``notes``, ``recipe`` and ``scores`` of its header."""
+    save_safetensors(path, header(dimmer, name=name, licence=licence, **about), dimmer.tensors)
+
+
+def load_dimmer(name_or_path: str | Path) -> Dimmer:
+    """The dimmer of a weights file. Raises WeightsError for what is none, in one line that names the file."""
+    opened = open_weights(name_or_path, method="dimma", part=PART)
+    if missing := {"mean", "std"} - opened.arrays.keys():
+        raise WeightsError(f"{opened.path}: its header lacks the array {min(missing)!r}")
+    config = DimmerConfig.model_validate(opened.header.config)
+    return Dimmer(config, load_tensors(opened), **opened.arrays, fingerprint=opened.sha256, where=opened.path)
