@@ -6,7 +6,9 @@ import io
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import EngineError, PhotoError, UseError
-from lowlight.methods import Controls, Method, Observation, Samples
+from lowlight.methods import Array, Controls, Method, Observation, Samples
 from lowlight.photo import Photo
 from lowlight.plan import beside
 
@@ -87,11 +89,10 @@ class Enhancer:
             return photo, report
         observation = self.method.observe(photo.samples, controls)
         windows = self._plan(photo, memory or self.memory or free_memory() // 2)
-        deep, count = self._run(photo, observation, windows, progress)
+        deep, values, count = self._run(photo, observation, windows, progress)
         wanted = None if controls.lightness == "auto" else float(controls.lightness)
         if "lightness" in observation:
             wanted = float(observation["lightness"])
-        values = _count(deep)
         gain = 1.0 if wanted is None else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
@@ -189,43 +190,83 @@ class Enhancer:
         observation: Observation,
         windows: list[tiles.Window],
         progress: Callable[[float], None] | None,
-    ) -> tuple[NDArray[np.uint16], int]:
-        """The network's result, clipped, in 16 bits, and the number of tiles it took."""
-        deep = np.empty(photo.samples.shape, np.uint16)
-        waiting, done, count = list(reversed(windows)), 0, 0
-        while waiting:
-            window = waiting.pop()
-            try:
-                result = self._tile(photo, observation, window)
-            except OutOfMemory:
-                smaller = tiles.split(
-                    window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
-                )
-                if not smaller or self.method.halo is None:
-                    raise EngineError(
-                        f"a tile of {window.outer_width}x{window.outer_height} pixels does not fit in memory"
-                    ) from None
-                waiting.extend(reversed(smaller))
-                continue
-            deep[window.top : window.top + window.height, window.left : window.left + window.width] = result
-            done += window.height * window.width
-            count += 1
-            if progress is not None:
-                progress(done / (photo.height * photo.width))
-        return deep, count
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int]:
+        """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took.
 
-    def _tile(self, photo: Photo, observation: Observation, window: tiles.Window) -> NDArray[np.uint16]:
+        While the engine computes a tile, a second thread cuts the next one and keeps the one before.
+        """
+        deep = np.empty(photo.samples.shape, np.uint16)
+        values = np.zeros(_DEEP + 1, np.int64)
+        waiting, done, count = deque(windows), 0, 0
+
+        def keep(result: Array, window: tiles.Window) -> None:
+            values[:] += _keep(self._core(result, window), deep, window)
+
+        with ThreadPoolExecutor(1) as second:
+            following = second.submit(self._cut, photo, waiting[0])
+            kept: Future[None] | None = None
+            while waiting:
+                window = waiting.popleft()
+                tile = following.result()
+                if waiting:
+                    following = second.submit(self._cut, photo, waiting[0])
+                try:
+                    result = self.engine.run(tile, observation)
+                except OutOfMemory:
+                    smaller = tiles.split(
+                        window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
+                    )
+                    if not smaller or self.method.halo is None:
+                        raise EngineError(
+                            f"a tile of {window.outer_width}x{window.outer_height} pixels does not fit in memory"
+                        ) from None
+                    waiting.extendleft(reversed(smaller))
+                    following = second.submit(self._cut, photo, waiting[0])
+                    continue
+                if kept is not None:
+                    kept.result()
+                kept = second.submit(keep, result, window)
+                done += window.height * window.width
+                count += 1
+                if progress is not None:
+                    progress(done / (photo.height * photo.width))
+            if kept is not None:
+                kept.result()
+        return deep, values, count
+
+    def _cut(self, photo: Photo, window: tiles.Window) -> Array:
+        """A tile as the network gets it: at the photo's edges mirrored outwards by the border."""
         dark = photo.window(window.outer_top, window.outer_left, window.outer_height, window.outer_width)
         border = self.method.border
-        above, before = (border if start == 0 else 0 for start in (window.outer_top, window.outer_left))
         below = border if window.outer_top + window.outer_height == photo.height else 0
         after = border if window.outer_left + window.outer_width == photo.width else 0
-        dark = tiles.mirror(dark, (above, below), (before, after), self.method.multiple)
-        result = self.engine.run(dark, observation)
+        above, before = self._mirrored(window)
+        return tiles.mirror(dark, (above, below), (before, after), self.method.multiple)
+
+    def _core(self, result: Array, window: tiles.Window) -> Array:
+        """What is kept of a tile's result."""
+        above, before = self._mirrored(window)
         top, left = above + window.top - window.outer_top, before + window.left - window.outer_left
-        core = result[top : top + window.height, left : left + window.width]
-        core = np.clip(core, 0.0, 1.0) * np.float32(_DEEP)
-        return np.rint(core, out=core).astype(np.uint16)
+        return result[top : top + window.height, left : left + window.width]
+
+    def _mirrored(self, window: tiles.Window) -> tuple[int, int]:
+        """Mirrored rows above and columns before a tile."""
+        above, before = (
+            self.method.border if start == 0 else 0 for start in (window.outer_top, window.outer_left)
+        )
+        return above, before
+
+
+def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window) -> NDArray[np.int64]:
+    """Write a tile's core, clipped, into its place in 16 bits; gives how often it has each value."""
+    place = deep[window.top : window.top + window.height, window.left : window.left + window.width]
+    counts = np.zeros(_DEEP + 1, np.int64)
+    rows = max(1, (1 << 16) // window.width)  # little at a time: bincount turns what it counts into 64 bits
+    for top in range(0, window.height, rows):
+        part = slice(top, top + rows)
+        place[part] = np.rint(np.clip(core[part], 0.0, 1.0) * np.float32(_DEEP))
+        counts += np.bincount(place[part].ravel(), minlength=_DEEP + 1)
+    return counts
 
 
 def _held(height: int, width: int, itemsize: int) -> int:
@@ -354,14 +395,6 @@ def enhance(picture: Any, *, model: str | Path = "dimma", **controls: Any) -> An
 
 def _used(controls: Controls, lightness: float | None) -> dict[str, Any]:
     return {**controls.model_dump(), "lightness": None if lightness is None else round(lightness, 4)}
-
-
-def _count(deep: NDArray[np.uint16]) -> NDArray[np.int64]:
-    """Counts of 16-bit values, in strips: bincount would turn the whole array into 64 bits."""
-    values = np.zeros(_DEEP + 1, np.int64)
-    for strip in statistics.strips(deep):
-        values += np.bincount(strip.ravel(), minlength=_DEEP + 1)
-    return values
 
 
 def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float) -> Samples:

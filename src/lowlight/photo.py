@@ -93,7 +93,7 @@ def to_float(samples: Samples) -> Array:
     if samples.dtype == np.float32:
         return samples.astype(np.float32)
     scale = np.float32(255 if samples.dtype == np.uint8 else 65535)
-    return samples.astype(np.float32) / scale
+    return np.divide(samples, scale, dtype=np.float32)
 
 
 def read_photo(
