@@ -42,6 +42,8 @@ class Losses(stage.Settings):
     l1: float = Field(0.0, ge=0)
     gained: float = Field(0.0, ge=0)
     """L1 after the one gain that gives the prediction its reference's mean, as every result gets it."""
+    psnr: float = Field(0.0, ge=0)
+    """Logarithm of each photo's mean squared error after the same gain: -PSNR in units of 4.34 dB."""
     coarse: float = Field(0.0, ge=0)
     """L1 of the means of squares of 16 pixels: tone and colour of large areas."""
     ssim: float = Field(0.0, ge=0)
@@ -137,6 +139,7 @@ class Paired(stage.Stage):
             "mse": lambda: F.mse_loss(predicted, light),
             "l1": lambda: F.l1_loss(predicted, light),
             "gained": lambda: F.l1_loss(predicted * _gain(predicted, light), light),
+            "psnr": lambda: _log_error(predicted * _gain(predicted, light), light).mean(),
             "coarse": lambda: F.l1_loss(F.avg_pool2d(predicted, COARSE), F.avg_pool2d(light, COARSE)),
             "ssim": lambda: 1 - ssim(predicted, light).mean(),
             "lpips": lpips,
@@ -167,6 +170,11 @@ def _gain(predicted: Tensor, light: Tensor) -> Tensor:
     """(batch, 1, 1, 1): what brings each prediction, clipped, to its reference's mean."""
     means = predicted.clamp(0, 1).mean(dim=(1, 2, 3), keepdim=True)
     return (light.mean(dim=(1, 2, 3), keepdim=True) / means.clamp(min=1e-3)).clamp(*GAINS)
+
+
+def _log_error(predicted: Tensor, light: Tensor) -> Tensor:
+    """(batch,): logarithm of the mean squared error, not far below that of 50 dB."""
+    return ((predicted - light) ** 2).mean(dim=(1, 2, 3)).add(1e-5).log()
 
 
 def _count(pictures: Tensor) -> NDArray[np.float64]:
