@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lowlight.methods.dimma.retinex import EPSILON
+from lowlight.nn.lookup import equalise
 from lowlight.nn.tiled_unet import TiledUNet
 from lowlight.nn.unet import UNet
 
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
 INPUTS = 10
 STEPS = 1000
 """Time steps of the release for a difference of 1 in lightness."""
-
-
-def equalise(picture: Tensor, tables: Tensor) -> Tensor:
-    """Look a (batch, 3, height, width) picture in [0, 1] up in (batch, 3, 256) tables, linearly between entries."""
-    position = picture.flatten(2) * 255
-    low = position.floor()
-    index = low.long()
-    below = tables.gather(2, index)
-    above = tables.gather(2, (index + 1).clamp(max=255))
-    return torch.unflatten(below + (above - below) * (position - low), 2, picture.shape[2:])
 
 
 def prepare(dark: Tensor, tables: Tensor) -> Tensor:

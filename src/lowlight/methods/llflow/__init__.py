@@ -1,0 +1,114 @@
+"""LLFlow (2022): a conditional normalizing flow, run backwards from a colour map without brightness.
+
+Source: arXiv 2109.05923, with the authors' release (commit 115da16) where the two differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator, Field, model_validator
+
+from lowlight import equalise, methods, statistics
+from lowlight.methods import Array, Observation, Samples
+
+
+def _listed(value: object) -> object:
+    """``1,3`` and ``1``, as ``--set`` gives them."""
+    return value.split(",") if isinstance(value, str) else [value] if isinstance(value, int) else value
+
+
+class Config(methods.Config):
+    """Sizes of the network. The defaults are the published small one's."""
+
+    channels: int = Field(32, ge=1)
+    """Of the encoder. Published: 32, or 64."""
+    blocks: int = Field(4, ge=1)
+    """Residual dense blocks of the encoder. Published: 4, or 24."""
+    growth: int = Field(32, ge=1)
+    """Channels that each convolution in a dense block adds."""
+    stacked: Annotated[tuple[int, ...], BeforeValidator(_listed)] = (1,)
+    """Blocks, from 0, whose outputs join the conditions. Published: 1, or 1, 3, 5 and 7."""
+    steps: int = Field(4, ge=1)
+    """Conditioned steps of each level. Published: 4, or 12."""
+    plain_steps: int = Field(2, ge=0)
+    """Steps without condition, before them."""
+    hidden: int = Field(64, ge=1)
+    """Channels inside a step's networks."""
+    levels: int = Field(3, ge=1)
+    """Each halves the size."""
+    halo: int | None = Field(None, ge=0)
+    """Pixels of context that a tile needs; None: all that the network looks to."""
+
+    @model_validator(mode="after")
+    def _stacked_blocks_exist(self) -> Config:
+        if any(not 0 <= block < self.blocks for block in self.stacked):
+            raise ValueError(f"stacked: expected blocks from 0 to {self.blocks - 1}, got {self.stacked}")
+        return self
+
+    @property
+    def condition(self) -> int:
+        """Channels of each level's condition."""
+        return self.channels * (1 + len(self.stacked))
+
+
+class Controls(methods.Controls):
+    """LLFlow's controls."""
+
+    brightness: float = Field(
+        0.0, ge=-0.4, le=0.4, description="added to the latent that the flow starts from; more is lighter"
+    )
+
+
+_Config: TypeAlias = Config
+
+
+class LLFlow:
+    """LLFlow's surface: what it observes and how it cuts."""
+
+    name: ClassVar[str] = "llflow"
+    title: ClassVar[str] = "LLFlow: conditional normalizing flow (2022)"
+    Controls: ClassVar[type[methods.Controls]] = Controls
+    Config: ClassVar[type[methods.Config]] = Config
+    border = 0
+
+    def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
+        """arrays: none are needed."""
+        self.config = config
+        self.multiple = 2**config.levels
+        self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
+        # The wide convolution of the first level, and the encoder's maps at full size.
+        self.tile_bytes = 2 * config.steps * config.hidden + 16 * config.channels + 600
+
+    @staticmethod
+    def tiny_config() -> _Config:
+        """A network for tests."""
+        return Config(
+            channels=8, blocks=1, growth=4, stacked=(0,), steps=1, plain_steps=1, hidden=8, levels=2
+        )
+
+    def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
+        """The tables that equalise the whole photo, and the brightness."""
+        assert isinstance(controls, Controls)  # noqa: S101
+        return self.observe_counts(statistics.histograms(samples), controls.brightness)
+
+    @staticmethod
+    def observe_counts(counts: NDArray[np.float64], brightness: float = 0.0) -> Observation:
+        """The observation of a photo known by its (3, 256) histograms."""
+        return {"tables": equalise.tables(counts), "brightness": np.array(brightness, np.float32)}
+
+
+def receptive_field(config: Config) -> int:
+    """Pixels that the network looks to each side.
+
+    The encoder: two convolutions and the noise map at full size, fifteen convolutions a block and one more at
+    half size, one convolution and a mean at each smaller size. The flow: two convolutions a conditioned step
+    at its level's size, and on the coarsest two more, of the condition. Squares of each size round up.
+    """
+    squares = [2**level for level in range(1, config.levels + 1)]
+    encoder = 3 + 2 * (15 * config.blocks + 1) + 2 * sum(squares[1:])
+    flow = 2 * config.steps * sum(squares) + 2 * squares[-1]
+    return int(encoder + flow + sum(squares))

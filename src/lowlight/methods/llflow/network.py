@@ -1,0 +1,121 @@
+"""LLFlow's network: the encoder of the dark photo, and the flow that it conditions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lowlight.nn.flow import Flow, Map
+from lowlight.nn.lookup import equalise
+from lowlight.nn.rrdb import SLOPE, ResidualDenseBlock
+
+if TYPE_CHECKING:
+    from lowlight.methods.llflow import Config
+
+DARKEST = 0.001
+"""Added to the dark photo, so that its logarithm is finite."""
+EPSILON = 1e-4
+"""Added to sums of channels that are divided by."""
+
+
+def colour_map(picture: Tensor) -> Tensor:
+    """Colour without brightness: each channel's share of the sum."""
+    return picture / (picture.sum(dim=1, keepdim=True) + EPSILON)
+
+
+def noise_map(picture: Tensor) -> Tensor:
+    """The larger of the slopes along rows and columns, of each channel; zeros outside the picture."""
+    padded = F.pad(picture, (1, 1, 1, 1))
+    down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
+    right = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
+    return 0.5 * torch.maximum(down.abs(), right.abs())
+
+
+def prepare(dark: Tensor, tables: Tensor) -> Tensor:
+    """The encoder's twelve channels: log photo, equalised photo, colour map, noise map.
+
+    dark: (batch, 3, height, width) in [0, 1]; tables: (batch, 3, 256), see ``lowlight.equalise``.
+    """
+    raised = (dark + DARKEST).clamp(min=DARKEST)
+    colours = colour_map(raised)
+    return torch.cat([raised.log(), equalise(dark, tables), colours, noise_map(colours)], dim=1)
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """What the encoder makes of a dark photo."""
+
+    conditions: list[Tensor]
+    """Of the flow's levels, at half, quarter, ... of the size."""
+    colours: Tensor
+    """(batch, 3, height, width) in (0, 1), float32: the colour map of the photo as it is to be."""
+
+
+class Encoder(nn.Module):
+    """Residual dense blocks at half size, and what they give at each level's size."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        width = config.channels
+        self.stacked = config.stacked
+        self.first = nn.Conv2d(12, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        self.blocks = nn.ModuleList(ResidualDenseBlock(width, config.growth) for _ in range(config.blocks))
+        self.trunk = nn.Conv2d(width, width, 3, padding=1)
+        self.downs = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(config.levels - 1))
+        self.colours = nn.Conv2d(width, 3, 1)
+
+    def forward(self, dark: Tensor, tables: Tensor) -> Encoded:
+        """dark, tables: see ``prepare``."""
+        x = F.leaky_relu(self.first(prepare(dark, tables)), SLOPE)
+        head = x = F.max_pool2d(self.second(x), 2)
+        kept = []
+        for index, block in enumerate(self.blocks):
+            x = block(x)
+            if index in self.stacked:
+                kept.append(x)
+        feature = head + self.trunk(x)
+        # The head is constant in squares of 2x2: computed at half size, doubled afterwards.
+        colours = torch.sigmoid(self.colours(feature).float()).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        stack = torch.cat(kept, dim=1) if kept else feature[:, :0]
+        conditions = [torch.cat([feature, stack], dim=1)]
+        for level, down in enumerate(self.downs, start=1):
+            feature = down(F.avg_pool2d(feature, 2))
+            if level < len(self.downs):
+                # In the release an activation in place changes what is handed on too.
+                feature = F.leaky_relu(feature, SLOPE)
+            step = 2**level
+            conditions.append(torch.cat([feature, stack[:, :, ::step, ::step]], dim=1))
+        return Encoded(conditions, colours)
+
+
+class Network(nn.Module):
+    """``forward(dark, **observation)``: (batch, 3, height, width) in [0, 1] to the enhanced picture.
+
+    Sides are multiples of 2^levels; the result is not clipped. ``encoder``, ``flow`` and ``mean`` are what
+    training and likelihoods need.
+    """
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.flow = Flow(3, config.condition, config.hidden, config.plain_steps, config.steps, config.levels)
+
+    def encode(self, dark: Tensor, tables: Tensor) -> tuple[Map, Tensor]:
+        """The flow as a map of normal photos, given a dark one, and the colour map, (batch, 3, height, width)."""
+        encoded = self.encoder(dark, tables)
+        return self.flow(encoded.conditions), encoded.colours
+
+    def mean(self, colours: Tensor) -> Tensor:
+        """The prior's mean of a colour map: squeezed at once, another order than that of the flow's squeezes."""
+        return F.pixel_unshuffle(colours, 2**self.config.levels)
+
+    def forward(self, dark: Tensor, tables: Tensor, brightness: Tensor) -> Tensor:
+        """tables: (batch, 3, 256); brightness: (batch,), added to every number of the latent."""
+        flow, colours = self.encode(dark, tables)
+        return flow.inverse(self.mean(colours) + brightness[:, None, None, None])[0]

@@ -1,0 +1,126 @@
+"""LLFlow's training stages: the likelihood of the reference, and the error of the picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from lowlight import equalise
+from lowlight.methods.llflow import Config
+from lowlight.methods.llflow.network import Network, colour_map
+from lowlight.nn.flow import Map, find_non_finite, log_prob
+from lowlight.training import stage
+from lowlight.training.data import Batch, Mixture
+from lowlight.training.stage import Moment, Optimizer, Player, Schedule
+
+
+class Released(Schedule):
+    """The release's schedule: milestones are shares of the iterations asked for, of which it runs fewer.
+
+    In iteration k, counted from 1, the warm-up of W gives k / W, and (W - 1) / W from iteration W on for good.
+    """
+
+    asked: int = Field(ge=1)
+    """Iterations asked for."""
+    milestones: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)
+
+    def factor(self, step: int, total: int) -> float:
+        """See ``Schedule.factor``."""
+        iteration = step + 1
+        factor = self.decay ** sum(iteration >= milestone * self.asked for milestone in self.milestones)
+        return factor * (min(iteration, self.warmup - 1) / self.warmup if self.warmup else 1.0)
+
+
+class Flow(stage.Stage):
+    """Pairs of dark and light photos: the light one shall be likely, given the dark one."""
+
+    class Settings(stage.Settings):
+        nll: float = Field(1.0, ge=0)
+        """Weight of the negative log-likelihood, in bits per pixel position."""
+        l1: float = Field(0.0, ge=0)
+        """Weight of the absolute error of the picture that the flow gives from its mean, run backwards."""
+        l1_from: float = Field(0.0, ge=0, le=1)
+        """Share of the steps after which that weight counts."""
+        reference_share: float = Field(0.2, ge=0, le=1)
+        """Share of the steps in which the prior's mean is the reference's colour map, not the encoder's."""
+        noise_levels: float | None = Field(None, gt=0)
+        """Uniform noise as wide as a step of so many levels is added to the reference; none as released."""
+        skip_first: bool = False
+        """Make no update in the first step, as the release."""
+        optimizer: Optimizer = Optimizer(kind="adam", rate=5e-4)
+        schedule: Released | Schedule = Schedule()
+
+    settings: Settings
+
+    def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
+        self.settings = settings
+        self.network = Network(config).to(device)
+        self.networks: dict[str, nn.Module] = {"network": self.network}
+
+    def players(self) -> dict[str, Player]:
+        parameters = list(self.network.parameters())
+        return {"network": Player(parameters, self.settings.optimizer, self.settings.schedule)}
+
+    def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        if moment.step == 0 and self.settings.skip_first:
+            return
+        yield "network", self._terms(batch, moment)
+
+    def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
+        return networks["network"]
+
+    def _terms(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        chosen = self.settings
+        tables = torch.from_numpy(np.stack([equalise.tables(each) for each in batch.dark_counts]))
+        flow, colours = self.network.encode(batch.dark, tables.to(batch.dark.device))
+        terms: dict[str, Tensor] = {}
+        if chosen.nll:
+            terms |= self._likelihood(flow, colours, batch, moment)
+        if chosen.l1 and moment.step >= chosen.l1_from * moment.total:
+            picture = flow.inverse(self.network.mean(colours))[0]
+            terms["l1"] = chosen.l1 * absolute_error(picture, batch.light)
+        return terms
+
+    def _likelihood(self, flow: Map, colours: Tensor, batch: Batch, moment: Moment) -> dict[str, Tensor]:
+        light, generator = batch.light, moment.generator
+        draw = torch.rand((), generator=generator, device=light.device)
+        # Not a branch: where the reference's map is taken the colour head's gradient is zero, not absent, and
+        # its momentum moves it on.
+        colours = torch.where(draw > self.settings.reference_share, colours, colour_map(light))
+        x = light
+        if self.settings.noise_levels is not None:
+            noise = torch.rand(light.shape, generator=generator, device=light.device) - 0.5
+            x = light + noise / self.settings.noise_levels
+        z, log_det = flow.forward(x)
+        bits = bits_per_position(log_prob(z, self.network.mean(colours), log_det), x).mean()
+        name = "nll" if bool(torch.isfinite(bits)) else f"nll ({find_non_finite(flow, x)})"
+        return {name: self.settings.nll * bits}
+
+
+class Pixels(Flow):
+    """The picture shall be right: gradients go through the inverse. Starts from weights of ``flow``."""
+
+    class Settings(Flow.Settings):
+        nll: float = Field(0.0, ge=0)
+        l1: float = Field(1.0, ge=0)
+        optimizer: Optimizer = Optimizer(kind="adam", rate=5e-5)
+
+
+def bits_per_position(log_likelihood: Tensor, x: Tensor) -> Tensor:
+    """The published NLL: bits for each pixel position of x, (batch, 3, height, width); three dimensions each."""
+    return -log_likelihood / (math.log(2) * x.shape[2] * x.shape[3])
+
+
+def absolute_error(picture: Tensor, light: Tensor) -> Tensor:
+    """Mean absolute error of the clipped picture; what is not finite counts as right."""
+    finite = torch.isfinite(picture)
+    clipped = torch.where(finite, picture, light).clamp(0, 1)
+    return ((clipped - light).abs() * finite).mean()
+
+
+stages: dict[str, type[stage.Stage]] = {"flow": Flow, "pixels": Pixels}
