@@ -1,0 +1,34 @@
+"""Photos as metrics see them: 8 bits as saved beside floats, from files of any depth."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlight.evaluation.metrics import Picture
+from lowlight.methods import Samples
+from lowlight.photo import Photo, read_photo, to_float
+
+
+def to_8_bits(samples: Samples) -> NDArray[np.uint8]:
+    """(height, width, 3) in any depth, rounded to 8 bits."""
+    if samples.dtype == np.uint8:
+        return np.asarray(samples, np.uint8)
+    if samples.dtype == np.uint16:
+        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return np.rint(255 * np.clip(samples, 0, 1)).astype(np.uint8)
+
+
+def to_picture(samples: Samples) -> Picture:
+    """A photo's samples beside its floats in full depth."""
+    return Picture(to_8_bits(samples), to_float(samples))
+
+
+def read(path: Path) -> tuple[Photo, str]:
+    """A photo and the SHA-256 of its file. Raises PhotoError."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return read_photo(path), digest
