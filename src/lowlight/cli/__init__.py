@@ -10,6 +10,7 @@ import io
 import os
 import sys
 from importlib import import_module
+from keyword import iskeyword
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -17,14 +18,15 @@ from typer.core import TyperGroup
 
 from lowlight.errors import ControlError, LowlightError, RecipeError, UseError, reason, shown
 
-# A command NAME is the function NAME of the module ``lowlight.cli.NAME``. The help stands here, so that
-# `lowlight --help` imports none of them; it is the first line of the function's own.
+# A command NAME is the function NAME of the module ``lowlight.cli.NAME``, or ``NAME_`` for a word of Python's. The
+# help stands here, so that `lowlight --help` imports none of them; it is the first line of the function's own.
 COMMANDS = {
     "enhance": "Make dark photos light: files, folders, globs, or - for standard input.",
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
     "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
     "info": "Tell what photos and weights files are.",
+    "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
 
@@ -47,7 +49,8 @@ class _Commands(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         single = typer.Typer(**_PLAIN)
-        single.command(cmd_name)(getattr(import_module(f"lowlight.cli.{cmd_name}"), cmd_name))
+        function = cmd_name + "_" * iskeyword(cmd_name)
+        single.command(cmd_name)(getattr(import_module(f"lowlight.cli.{function}"), function))
         return typer.main.get_command(single)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

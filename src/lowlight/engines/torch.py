@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lowlight import methods
 from lowlight.engines import Device, OutOfMemory, Precision, check_result
 from lowlight.errors import EngineError
-from lowlight.methods import Array, Observation
-from lowlight.weights import Weights, check_tensors, load_tensors
+from lowlight.methods import Array, Config, Observation
+from lowlight.weights import Tensors, Weights, check_tensors, load_tensors
 
 try:
     import torch
@@ -107,6 +109,17 @@ def load_network(weights: Weights) -> nn.Module:
     )
     network.load_state_dict({name: torch.from_numpy(tensor.copy()) for name, tensor in tensors.items()})
     return network
+
+
+def expected_tensors(method: str, config: Config) -> Tensors:
+    """Names, shapes and dtypes of a network's tensors, without its memory (all zeros, stored once)."""
+    with torch.device("meta"):
+        network: nn.Module = methods.room(method, "network").Network(config)
+    zeros = {
+        name: (value.shape, torch.zeros((), dtype=value.dtype))
+        for name, value in network.state_dict().items()
+    }
+    return {name: np.broadcast_to(zero.numpy(), tuple(shape)) for name, (shape, zero) in zeros.items()}
 
 
 def _device(device: str | torch.device) -> torch.device:
