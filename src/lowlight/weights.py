@@ -69,6 +69,9 @@ class Header(BaseModel):
     """The training recipe, whole, with seed, commit, hours and machine under ``run``."""
     scores: dict[str, float] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)
+    seen: dict[str, str] = Field(default_factory=dict)
+    """Marks (``evaluation.guards``) of the photos ``trained`` on and of those that the best checkpoint was
+    ``chosen`` by; none in imported and older files."""
     arrays: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Small float32 arrays that observing needs: ``{"shape": [...], "base64": "..."}``; see ``Weights.arrays``."""
 
@@ -155,12 +158,13 @@ def _read(path: Path) -> bytes:
 
 def _kind(start: bytes, path: Path) -> Kind:
     """What a file is by its first bytes; whatever is no weights file of ours is refused by name."""
+    # First: the length of a table may begin as a pickle does.
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
+        return "safetensors"
     if start.startswith((b"PK\x03\x04", b"PK\x05\x06", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")):
         found = (
             "a PyTorch checkpoint or other archive; published checkpoints are imported by `lowlight import`"
         )
-    elif start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 100_000_000:
-        return "safetensors"
     elif start[:1] == b"\x08":  # the protobuf tag of an ONNX model's first field, its version
         return "onnx"
     else:

@@ -7,14 +7,15 @@ says which. No set comes with lowlight.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lowlight.containers import SUFFIXES
-from lowlight.errors import LowlightError, PhotoError, UseError, shown
-from lowlight.evaluation import guards, pairing
+from lowlight.errors import PhotoError, UseError, shown
+from lowlight.evaluation import files, guards, pairing
 from lowlight.evaluation.pairing import Case, Role
+from lowlight.photo import describe_photo, read_photo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -267,8 +268,8 @@ def cases(benchmark: Benchmark, split: str | None, folder: Path) -> tuple[list[C
         if part.reference:
             folders["reference"] = folder / part.reference
         prefix = f"{part.name}/" if len(parts) > 1 else ""
-        for case in pairing.pair(folders, part.patterns, part.names):
-            found.append(Case(prefix + case.name, None, case.low, case.reference))
+        paired = pairing.pair(folders, part.patterns, part.names)
+        found += [replace(case, name=prefix + case.name) for case in paired]
         faults += part.faults
     return found, list(dict.fromkeys(faults))
 
@@ -367,8 +368,6 @@ def _look_at_sequences(folder: Path) -> tuple[int, list[str]]:
 
 
 def _other_sizes(cases: Sequence[Case], size: tuple[int, int]) -> list[str]:
-    from lowlight.photo import describe_photo
-
     others = []
     for case in cases:
         found = describe_photo(next(iter(case.files().values())))
@@ -407,10 +406,8 @@ def _shared_scenes(parts: Sequence[Part], folder: Path) -> Iterator[tuple[str, s
 
 def mark_files(photos: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
     """(name, mark) of all photos that can be read."""
-    from lowlight.photo import read_photo
-
     for name, path in photos.items():
         try:
-            yield name, guards.mark(guards.to_8_bits(read_photo(path).samples))
-        except (PhotoError, LowlightError):
+            yield name, guards.mark(files.to_8_bits(read_photo(path).samples))
+        except PhotoError:
             continue

@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from lowlight import statistics
-from lowlight.errors import RecipeError
+from lowlight.errors import RecipeError, UseError
+from lowlight.evaluation import guards, pairing
 from lowlight.training.darken import Darkening, darken
 
 Pixels = NDArray[np.uint8]
@@ -28,6 +29,8 @@ Counts = NDArray[np.float64]
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _LEVELS = np.arange(256)
 _IDENTITY = (_LEVELS / 255).astype(np.float32)
+_MADE = " (darkened)"
+"""Ends the names of photos that were made from others."""
 
 
 # What a recipe says of data
@@ -210,21 +213,10 @@ def read_pixels(path: Path) -> Pixels:
 
 def _photos(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
     """Photos of a folder by stem."""
-    found: dict[str, Path] = {}
     try:
-        files = sorted(folder.iterdir())
-    except OSError as error:
-        raise RecipeError(f"{folder}: expected a folder of photos: {error.strerror}") from None
-    for path in files:
-        if path.suffix.lower() in SUFFIXES and path.stem not in exclude:
-            if path.stem in found:
-                raise RecipeError(
-                    f"{folder}: {found[path.stem].name} and {path.name} have one stem; keep one"
-                )
-            found[path.stem] = path
-    if not found:
-        raise RecipeError(f"{folder}: no photos; expected files ending in {', '.join(sorted(SUFFIXES))}")
-    return found
+        return pairing.photos_in(folder, suffixes=SUFFIXES, exclude=exclude)
+    except UseError as error:
+        raise RecipeError(str(error)) from None
 
 
 def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
@@ -241,10 +233,10 @@ def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
             raise RecipeError(f"{root / spec.names}: expected a list of names in UTF-8") from None
         listed = (line.strip() for line in text.splitlines())
         names = [name for name in listed if name and name not in spec.exclude]
-    for folder, photos in ((spec.dark, dark), (spec.light, light)):
-        if missing := [name for name in names if name not in photos]:
-            more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-            raise RecipeError(f"{root / folder}: no photo for {', '.join(missing[:5])}{more}")
+    try:
+        pairing.refuse_missing(names, [(root / spec.dark, dark), (root / spec.light, light)])
+    except UseError as error:
+        raise RecipeError(str(error)) from None
     return [(name, dark[name], light[name]) for name in names]
 
 
@@ -302,7 +294,7 @@ class _Reader:
                 continue
             for _ in range(spec.twins):
                 twin = darken(light.pixels.cpu().numpy(), spec.darken, self.rng)
-                pairs.append((self.keep(f"{light.name} (darkened)", twin), light))
+                pairs.append((self.keep(f"{light.name}{_MADE}", twin), light))
         return PairDrawer(pairs, made=True)
 
     def picture(self, path: Path, counts: Counts | None = None) -> Picture:
@@ -380,6 +372,14 @@ class Mixture:
     def smallest(self) -> Picture:
         """The picture with the shortest side: the largest crop that fits all."""
         return min(self.pictures(), key=lambda picture: min(picture.pixels.shape[:2]))
+
+    def marks(self) -> set[bytes]:
+        """Marks of all photos that are real, to find them again among those that the network is judged on."""
+        return {
+            guards.mark(picture.pixels.cpu().numpy())
+            for picture in self.pictures()
+            if not picture.name.endswith(_MADE)
+        }
 
     def digest(self) -> str:
         """SHA-256 over names, pixels and histograms: equal data give equal digests."""

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from lowlight import methods, weights
 from lowlight.errors import RecipeError
+from lowlight.evaluation import guards
 from lowlight.training.checkpoint import (
     Checkpoint,
     TrainingError,
@@ -360,10 +361,19 @@ class _Run:
             data=list(recipe.sources),
             recipe={**_without_places(recipe), "run": run},
             scores=scores,
+            seen=self.seen,
             arrays=weights.encode_arrays(self.stage.arrays()),
         )
         state = self.enhancer_network().state_dict()
         weights.save_safetensors(path, header, {key: value.cpu().numpy() for key, value in state.items()})
+
+    @cached_property
+    def seen(self) -> dict[str, str]:
+        """Marks of the photos trained on and validated on, for the header."""
+        found = {"trained": guards.pack(self.data.marks())}
+        if self.validator is not None:
+            found["chosen"] = guards.pack(self.validator.marks())
+        return found
 
     @cached_property
     def digest(self) -> str:

@@ -14,7 +14,7 @@ from torch import nn
 from lowlight import statistics
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
-from lowlight.evaluation import metrics
+from lowlight.evaluation import guards, metrics
 from lowlight.methods import Method
 from lowlight.photo import Photo
 from lowlight.training.data import Pixels, check_sizes, pair_files, picture_name, read_pixels
@@ -45,6 +45,10 @@ class Validator:
     def names(self) -> set[str]:
         """Paths of all photos, below the root where they lie there, as ``data.Picture`` has them."""
         return {name for pairs in self.pairs.values() for pair in pairs for name in pair.names}
+
+    def marks(self) -> set[bytes]:
+        """Marks of the references, for the header of the weights that they choose."""
+        return {guards.mark(pair.light) for pairs in self.pairs.values() for pair in pairs}
 
     def run(self, method: Method, network: nn.Module, grids: Path | None = None) -> tuple[Scores, float]:
         """Scores of all sets, and the weighted sum of PSNRs that the best is chosen by.
