@@ -98,6 +98,7 @@ def test_a_photo_without_torch(no_torch):
     [
         ["--help"],
         ["enhance", "--help"],
+        ["dim", "--help"],
         ["train", "--help"],
         ["enhance"],
         ["enhance", "a.png", "--jobs", "0"],

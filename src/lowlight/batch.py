@@ -15,15 +15,16 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lowlight.errors import LowlightError, PhotoError, reason, shown
 from lowlight.plan import Job
 
 if TYPE_CHECKING:
-    from lowlight.enhancer import Enhancer, Report
-    from lowlight.methods import Controls
-    from lowlight.photo import Format, Strip
+    from pydantic import BaseModel
+
+    from lowlight.enhancer import Report
+    from lowlight.photo import Format, Photo, Strip
 
 PARTS = ("weights", "controls", "output options", "photo")
 """What a fingerprint covers, in the order of its parts."""
@@ -52,7 +53,7 @@ class Outcome:
 class Settings:
     """How photos are done."""
 
-    controls: Controls
+    controls: BaseModel
     quality: int = 95
     strip: Strip | None = None
     max_pixels: int = 250_000_000
@@ -61,12 +62,27 @@ class Settings:
     """Bytes for the photos in work, together; default: half of what is free."""
     at_once: int = 1
     """Photos computed at the same time."""
+    exact: bool = False
+    """Results are their photos bit for bit, in whatever profile."""
+
+
+class Worker(Protocol):
+    """What makes a result of a photo: an ``Enhancer``, or something of its shape."""
+
+    @property
+    def fingerprint(self) -> str: ...
+
+    def memory_for(self, height: int, width: int, itemsize: int) -> int: ...
+
+    def enhance_photo(
+        self, photo: Photo, controls: Any, *, memory: int, progress: Callable[[float], None]
+    ) -> tuple[Photo, Report]: ...
 
 
 # Fingerprints
 
 
-def fingerprint(enhancer: Enhancer, settings: Settings, kind: Format, content: str) -> str:
+def fingerprint(worker: Worker, settings: Settings, kind: Format, content: str) -> str:
     """What a result carries: short hashes of weights, controls as asked, output options, the photo's bytes.
 
     kind: the result's format. content: SHA-256 of the photo's file. A result counts as done when all four are
@@ -74,7 +90,7 @@ def fingerprint(enhancer: Enhancer, settings: Settings, kind: Format, content: s
     new date is no change.
     """
     covered = (
-        enhancer.fingerprint,
+        worker.fingerprint,
         settings.controls.model_dump(mode="json"),
         [kind, settings.quality, settings.strip],
         content,
@@ -149,7 +165,7 @@ def cores() -> int:
 
 def run(
     jobs: Sequence[Job],
-    enhancer: Enhancer,
+    worker: Worker,
     settings: Settings,
     *,
     stop: threading.Event | None = None,
@@ -165,15 +181,15 @@ def run(
     begun, and the iterator ends; closing it does the same. advance: called from any thread with the share of
     a photo that was just done.
     """
-    batch = _Batch(jobs, enhancer, settings, stop or threading.Event(), advance)
-    workers = [
+    batch = _Batch(jobs, worker, settings, stop or threading.Event(), advance)
+    threads = [
         threading.Thread(target=batch.work, daemon=True)
         for _ in range(min(len(jobs), settings.at_once + _WAITING))
     ]
-    for worker in workers:
-        worker.start()
+    for thread in threads:
+        thread.start()
     try:
-        working = len(workers)
+        working = len(threads)
         while working:
             try:
                 outcome = batch.outcomes.get(timeout=1.0)  # without a timeout Windows would not see Ctrl-C
@@ -187,8 +203,8 @@ def run(
         batch.stop.set()
         raise
     finally:
-        for worker in workers:
-            worker.join()
+        for thread in threads:
+            thread.join()
 
 
 class _Batch:
@@ -197,7 +213,7 @@ class _Batch:
     def __init__(
         self,
         jobs: Sequence[Job],
-        enhancer: Enhancer,
+        worker: Worker,
         settings: Settings,
         stop: threading.Event,
         advance: Callable[[float], None],
@@ -208,7 +224,7 @@ class _Batch:
         self.outcomes: queue.SimpleQueue[Outcome | None] = queue.SimpleQueue()
         """None: a worker has ended."""
         self._jobs = deque(jobs)
-        self._enhancer = enhancer
+        self._worker = worker
         self._settings = settings
         self._advance = advance
         self._slots = threading.Semaphore(settings.at_once)
@@ -265,18 +281,16 @@ class _Batch:
         outcome = replace(outcome, width=described["width"], height=described["height"])
         # Before the pixels are read: a photo that changes meanwhile is seen as another one next time.
         kind: Format = job.format or described["format"].lower()
-        mark = fingerprint(self._enhancer, settings, kind, _content(source))
+        mark = fingerprint(self._worker, settings, kind, _content(source))
         if target is not None and _check_target(target, mark, settings.overwrite):
             return replace(outcome, status="skipped")
-        with self._budget.take(_needed(described, self._enhancer)) as memory:
+        with self._budget.take(_needed(described, self._worker)) as memory:
             started = time.perf_counter()
-            # Strength 0 is the input bit for bit, in whatever profile.
-            exact = settings.controls.strength == 0
-            photo = read_photo(source, max_pixels=settings.max_pixels, exact=exact)
+            photo = read_photo(source, max_pixels=settings.max_pixels, exact=settings.exact)
             seconds = time.perf_counter() - started
             with self._slots:
                 progress(0.0)
-                photo, report = self._enhancer.enhance_photo(
+                photo, report = self._worker.enhance_photo(
                     photo, settings.controls, memory=memory, progress=progress
                 )
             progress(1.0)
@@ -299,9 +313,9 @@ class _Batch:
         return replace(outcome, report=report, notes=photo.notes + report.notes + dropped, seconds=seconds)
 
 
-def _needed(described: Mapping[str, Any], enhancer: Enhancer) -> int:
+def _needed(described: Mapping[str, Any], worker: Worker) -> int:
     itemsize = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
-    return enhancer.memory_for(int(described["height"]), int(described["width"]), itemsize)
+    return worker.memory_for(int(described["height"]), int(described["width"]), itemsize)
 
 
 def _read_stdin(max_pixels: int) -> bytes:

@@ -15,7 +15,7 @@ from lowlight.containers import SUFFIXES, Format, sniff
 from lowlight.errors import PhotoError, UseError, naming, reason, shown
 
 OWN = ".enhanced"
-"""Results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
+"""Mark of results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
 
 Pair: TypeAlias = tuple[Path, Path]
 """A photo and its result."""
@@ -41,12 +41,15 @@ class Plan:
     notes: list[str]
 
 
-def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | None = None) -> Plan:
+def make_plan(
+    inputs: Sequence[str], output: str | None, *, wanted: Format | None = None, own: str = OWN
+) -> Plan:
     """Decide which file becomes which.
 
     inputs: files, folders (with all below them), patterns, or ``-`` alone. output: a file for one photo,
     ``-``, or a folder that gets the same tree; None: beside each photo. wanted: the results' format, default
-    that of each photo. Inside a folder, hidden names and links to folders are not followed.
+    that of each photo. own: the mark of results beside their photos, by which they are known again. Inside a
+    folder, hidden names and links to folders are not followed.
 
     Raises UseError where two results would have one name (also but for case, as on many systems), a result
     would overwrite an input, or OUT is not what the inputs need.
@@ -55,7 +58,7 @@ def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | Non
         raise UseError("a name is empty: expected a file or folder")
     if "-" in inputs:
         return _plan_stream(inputs, output, wanted)
-    found = _Found(os.path.realpath(output) if output not in (None, "-") else None)
+    found = _Found(os.path.realpath(output) if output not in (None, "-") else None, own)
     for text in inputs:
         found.add(text)
     named = len(found.photos) + len(found.failures)
@@ -64,7 +67,7 @@ def make_plan(inputs: Sequence[str], output: str | None, *, wanted: Format | Non
             raise UseError(f"standard output takes one photo, and the inputs are {named}")
         return Plan([Job(path, None, wanted) for path, _ in found.photos], found.failures, found.notes)
     if output is None:
-        pairs = _without_results(_pairs(found, None, wanted), found.notes)
+        pairs = _without_results(_pairs(found, None, wanted), own, found.notes)
     elif found.plain and named == 1 and _is_file(output):
         _check_format(Path(output), wanted)
         pairs = [(path, Path(output)) for path, _ in found.photos]
@@ -93,6 +96,8 @@ class _Found:
 
     output: str | None
     """The folder of results, resolved: never walked into, so that results are not taken as photos."""
+    own: str
+    """The mark of results, which are left out of folders and patterns."""
     photos: list[tuple[Path, Path]] = field(default_factory=list)
     failures: list[tuple[Path, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -110,9 +115,9 @@ class _Found:
         if not paths:
             self.failures.append((Path(text), "no file has a name of this pattern"))
         for path in paths:
-            if not _is_own(path):
+            if not _is_own(path, self.own):
                 self._add_path(path)
-        self.notes += _left_out(filter(_is_own, paths))
+        self.notes += _left_out(path for path in paths if _is_own(path, self.own))
 
     def _add_path(self, path: Path) -> None:
         try:
@@ -139,7 +144,7 @@ class _Found:
                 path = here / name
                 if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                     continue
-                if _is_own(path):
+                if _is_own(path, self.own):
                     own.append(path)
                 elif path.is_file():
                     self.photos.append((path, path.relative_to(top)))
@@ -165,11 +170,11 @@ def _left_out(results: Iterable[Path]) -> list[str]:
     if not names:
         return []
     others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return [f"{names[0]}{others}: results, left out; give a file alone to enhance it again"]
+    return [f"{names[0]}{others}: results, left out; give a file alone to do it again"]
 
 
-def _is_own(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.stem.endswith(OWN) and path.is_file()
+def _is_own(path: Path, own: str) -> bool:
+    return path.suffix.lower() in SUFFIXES and path.stem.endswith(own) and path.is_file()
 
 
 def _is_file(output: str) -> bool:
@@ -224,7 +229,7 @@ def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pa
             found.failures.append((path, reason(error)))
             continue
         if folder is None:
-            target = path.with_name(f"{path.stem}{OWN}{suffix}")
+            target = path.with_name(f"{path.stem}{found.own}{suffix}")
         else:
             target = folder / place.with_name(f"{place.stem}{suffix}")
         pairs.setdefault((_resolved(path), _resolved(target)), (path, target))
@@ -247,12 +252,12 @@ def _resolved(path: Path) -> Path:
     return Path(os.path.realpath(path.parent), path.name)
 
 
-def _without_results(pairs: list[Pair], notes: list[str]) -> list[Pair]:
+def _without_results(pairs: list[Pair], mark: str, notes: list[str]) -> list[Pair]:
     """`enhance *.jpg` a second time: the shell names the results of the first time too."""
     results = {_resolved(target) for _, target in pairs}
     kept, own = [], []
     for source, target in pairs:
-        if _is_own(source) and _resolved(source) in results:
+        if _is_own(source, mark) and _resolved(source) in results:
             own.append(source)
         else:
             kept.append((source, target))
@@ -278,14 +283,14 @@ def _check_collisions(pairs: Sequence[Pair]) -> None:
         if other is not source:
             raise UseError(
                 f"{shown(other)} and {shown(source)} would both become {shown(target)}; "
-                f"enhance them into different folders"
+                f"put them into different folders"
             )
     for source, target in pairs:
         for folder in target.parents:
             if blocked := results.get(_key(folder)):
                 raise UseError(
                     f"the result of {shown(blocked)} and the folder for that of {shown(source)} would both be "
-                    f"{shown(folder)}; enhance them into different folders"
+                    f"{shown(folder)}; put them into different folders"
                 )
 
 

@@ -22,6 +22,7 @@ from lowlight.errors import ControlError, LowlightError, RecipeError, UseError, 
 # help stands here, so that `lowlight --help` imports none of them; it is the first line of the function's own.
 COMMANDS = {
     "enhance": "Make dark photos light: files, folders, globs, or - for standard input.",
+    "dim": "Make dark twins of photos, as a camera would have taken them in the dark.",
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
     "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",

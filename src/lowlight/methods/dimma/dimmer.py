@@ -6,6 +6,7 @@ colours of a dark pixel are spread, given the light one. It works on each pixel 
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -91,7 +92,7 @@ class Draws(Protocol):
 class Seeded:
     """Draws of a seed. The three kinds have generators of their own, so no cut of a photo changes them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, *seed: int) -> None:
         self.rngs = [np.random.default_rng(each) for each in np.random.SeedSequence(seed).spawn(3)]
 
     def take(self, count: int) -> tuple[Array, Array, Array]:
@@ -149,6 +150,11 @@ class Dimmer:
         form: ``first`` for the authors' own. Raises WeightsError for tensors that are no dimmer's.
         """
         return cls(config_of(tensors, form), tensors, mean, std)
+
+    @property
+    def block_bytes(self) -> int:
+        """Memory that dimming takes beside the photo and its twin."""
+        return _BLOCK * 4 * (4 * self.config.hidden + 9 * 4 * self.config.components + 32)
 
     # On pixels
 
@@ -219,12 +225,13 @@ class Dimmer:
         """The dark twin of a photo (height, width, 3), in the photo's own depth; values are cut, not rounded.
 
         factor: 0.3 to 2, light that is left, in that of the pairs the dimmer was made from. temperature: 0 to
-        2, variance of the noise, in that of the camera. seed: of the noise. progress: called with the share
+        2, variance of the noise, in that of the camera. seed: of the noise, with the photo itself. progress: called with the share
         done. Raises ControlError for values out of range.
         """
         given = {"factor": factor, "temperature": temperature, "seed": seed}
         controls = methods.check_controls(Dimming, given, "a dimmer")
-        draws = Seeded(controls.seed)
+        # Two photos of one seed must not share their noise.
+        draws = Seeded(controls.seed, zlib.crc32(np.ascontiguousarray(samples)))
         scale = statistics.full_scale(samples)
         light, dark = samples.reshape(-1, 3), np.empty((samples.size // 3, 3), samples.dtype)
         for start in range(0, len(light), _BLOCK):

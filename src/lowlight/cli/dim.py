@@ -1,0 +1,125 @@
+"""``lowlight dim``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lowlight import places
+from lowlight.cli._photos import (
+    Inputs,
+    Jobs,
+    JsonLines,
+    MaxPixels,
+    Memory,
+    Overwrite,
+    Quality,
+    ResultFormat,
+    Run,
+    Stripped,
+    check_streams,
+    output_option,
+    parse_size,
+)
+from lowlight.errors import UseError, WeightsError
+from lowlight.plan import make_plan
+
+if TYPE_CHECKING:
+    from lowlight.enhancer import Report
+    from lowlight.methods.dimma.dimmer import Dimmer, Dimming
+    from lowlight.photo import Photo
+
+OWN = ".dimmed"
+
+
+def dim(
+    inputs: Inputs,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|FILE", help="The dimmer: a camera, learned from pairs.", show_default=False
+        ),
+    ],
+    output: Annotated[str | None, output_option(OWN)] = None,
+    factor: Annotated[
+        float,
+        typer.Option(
+            min=0.3, max=2.0, help="Light that is left, in that of the pairs the dimmer was made from."
+        ),
+    ] = 1.0,
+    temperature: Annotated[
+        float,
+        typer.Option(min=0.0, max=2.0, help="Variance of the noise, in that of the camera; 0: no noise."),
+    ] = 1.0,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the noise; the same photo and seed, the same twin.")
+    ] = 0,
+    memory: Memory = None,
+    jobs: Jobs = None,
+    overwrite: Overwrite = False,
+    format: ResultFormat = None,  # noqa: A002 - the option's name
+    quality: Quality = 95,
+    strip: Stripped = None,
+    max_pixels: MaxPixels = 250_000_000,
+    json_lines: JsonLines = False,
+) -> None:
+    """Make dark twins of photos, as a camera would have taken them in the dark.
+
+    The dimmer is trained from a few pairs of that camera, or imported. Photos whose twin is there already are
+    skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
+    """
+    size = None if memory is None else parse_size(memory)
+    plan = make_plan(inputs, output, wanted=format, own=OWN)
+    to_stdout = check_streams(plan, json_lines)
+    try:
+        camera = places.find(model)
+        if not plan.jobs:
+            Run(plan, json_lines, to_stdout).end()
+
+        from lowlight.batch import Settings, cores
+        from lowlight.methods.dimma.dimmer import Dimming, load_dimmer
+
+        dimmer = load_dimmer(camera)
+    except WeightsError as error:
+        raise UseError(str(error)) from error
+    settings = Settings(
+        controls=Dimming(factor=factor, temperature=temperature, seed=seed),
+        quality=quality,
+        strip=strip,
+        max_pixels=max_pixels,
+        overwrite=overwrite,
+        memory=size,
+        at_once=min(jobs or cores(), len(plan.jobs)),
+    )
+    Run(plan, json_lines, to_stdout).do(_Camera(dimmer), settings)
+
+
+class _Camera:
+    """A dimmer in the place of an ``Enhancer``."""
+
+    def __init__(self, dimmer: Dimmer) -> None:
+        self.dimmer = dimmer
+        self.fingerprint = dimmer.fingerprint
+
+    def memory_for(self, height: int, width: int, itemsize: int) -> int:
+        """Bytes that a photo and its twin take."""
+        return 2 * 3 * height * width * itemsize + self.dimmer.block_bytes
+
+    def enhance_photo(
+        self, photo: Photo, controls: Dimming, *, memory: int, progress: Callable[[float], None]
+    ) -> tuple[Photo, Report]:
+        """The dark twin, and what was done."""
+        from lowlight import statistics
+        from lowlight.enhancer import Report
+
+        started = time.perf_counter()
+        samples = self.dimmer.dim(photo.samples, **controls.model_dump(), progress=progress)
+        if photo.grey:
+            samples[:] = samples[..., 1:2]
+        before, after = statistics.mean(photo.samples), statistics.mean(samples)
+        report = Report(controls.model_dump(), before, after, 1, time.perf_counter() - started)
+        return replace(photo, samples=samples), report
