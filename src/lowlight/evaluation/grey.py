@@ -18,8 +18,8 @@ _Weights = tuple[float, float, float]
 _OPENCV: _Weights = (0.299, 0.587, 0.114)
 _OPENCV_8: _Weights = (9798, 19235, 3735)
 """The same in units of 2^-15, as OpenCV 4 and 5 round them for 8-bit samples."""
-_LIVE = (0.298936021293776, 0.587043074451121, 0.114020904255103)
-"""First row of the inverse of NTSC's YIQ matrix, as MATLAB's ``rgb2gray`` has it."""
+_LIVE: _Weights = (0.298936, 0.587043, 0.114021)
+"""MATLAB's ``rgb2gray``, the first row of the inverse of NTSC's YIQ matrix, to six digits."""
 _STUDIO = (65.481, 128.553, 24.966)
 
 

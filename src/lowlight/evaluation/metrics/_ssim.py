@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,42 +16,16 @@ from numpy.typing import NDArray
 from lowlight.evaluation.grey import grey_opencv, luma_studio
 from lowlight.evaluation.metrics import _strips
 from lowlight.evaluation.metrics._surface import Metric, Picture, Undefined, same_size
+from lowlight.evaluation.metrics._windows import Array, Window, gaussian
 
-Array = NDArray[np.float64]
 Planes = Callable[[NDArray[Any]], Array]
 """Rows of a picture (rows, width, 3) to the planes that are compared: (planes, rows, width)."""
 
 
-def _gaussian(size: int, sigma: float) -> Array:
-    offset = np.arange(size) - size // 2
-    kernel = np.exp(-(offset**2) / (2 * sigma**2))
-    return np.asarray(kernel / kernel.sum())
-
-
-@dataclass(frozen=True)
-class Window:
-    """Symmetric weights of odd length, sum 1, along both axes; what lies around the picture."""
-
-    down: Array
-    across: Array
-    border: Literal["valid", "reflect", "constant"] = "valid"
-    """``valid``: only whole windows count; else every pixel does, with mirrored or zero surroundings."""
-
-    @property
-    def smallest(self) -> tuple[int, int]:
-        """Height and width that a picture must have."""
-        if self.border == "constant":
-            return 1, 1
-        down, across = len(self.down), len(self.across)
-        return (down, across) if self.border == "valid" else (down // 2 + 1, across // 2 + 1)
-
-    def blur(self, planes: Array) -> Array:
-        """Weighted means under all whole windows: (..., height, width) to what is left of both."""
-        return _along(_along(planes, self.down, -2), self.across, -1)
-
-
-GAUSSIAN = Window(_gaussian(11, 1.5), _gaussian(11, 1.5))
+GAUSSIAN = Window(gaussian(11, 1.5), gaussian(11, 1.5))
 UNIFORM = Window(np.full(7, 1 / 7), np.full(7, 1 / 7))
+MIRRORED = Window(GAUSSIAN.down, GAUSSIAN.across, "reflect")
+ZEROS = Window(GAUSSIAN.down, GAUSSIAN.across, "constant")
 COLUMN = Window(np.full(7, 1 / 7), np.ones(1))
 
 
@@ -61,7 +34,7 @@ def ssim(result: NDArray[Any], reference: NDArray[Any]) -> float:
 
     Raises UseError for sizes that differ, Undefined below 11 pixels a side.
     """
-    return similarity(result, reference, _rgb, GAUSSIAN, 255)[0]
+    return similarity(result, reference, rgb, GAUSSIAN, 255)[0]
 
 
 def similarity(
@@ -98,30 +71,12 @@ def similarity(
     return math.fsum(full) / count, math.fsum(contrast) / count
 
 
-def _along(planes: Array, kernel: Array, axis: Literal[-1, -2]) -> Array:
-    """Correlate with a symmetric kernel along one of the last two axes, whole windows only."""
-    length, half = planes.shape[axis] - len(kernel) + 1, len(kernel) // 2
-    if half == 0:
-        return planes
-
-    def moved(by: int) -> Array:
-        return planes[..., by : by + length] if axis == -1 else planes[..., by : by + length, :]
-
-    found: Array = moved(half) * kernel[half]
-    pair = np.empty_like(found)
-    for k in range(half):
-        np.add(moved(k), moved(len(kernel) - 1 - k), out=pair)
-        pair *= kernel[k]
-        found += pair
-    return found
-
-
-def _rgb(rows: NDArray[Any]) -> Array:
+def rgb(rows: NDArray[Any]) -> Array:
     return np.ascontiguousarray(np.moveaxis(rows, -1, 0), np.float64)
 
 
 def _clipped(rows: NDArray[Any]) -> Array:
-    return np.clip(_rgb(rows), 0, 1)
+    return np.clip(rgb(rows), 0, 1)
 
 
 def _clipped_255(rows: NDArray[Any]) -> Array:
@@ -159,7 +114,7 @@ METRICS = (
     _metric(
         "ssim",
         "8-bit RGB, Gaussian 11x11 of sigma 1.5, valid area, mean of channels (Wang 2004, BasicSR, most papers)",
-        _on_samples(_rgb, GAUSSIAN),
+        _on_samples(rgb, GAUSSIAN),
     ),
     _metric(
         "ssim_float",
@@ -179,7 +134,7 @@ METRICS = (
     _metric(
         "ssim_uniform_rgb",
         "8-bit RGB, uniform 7x7, else the same (scikit-image's default; LLFlow in colour)",
-        _on_samples(_rgb, UNIFORM, 49),
+        _on_samples(rgb, UNIFORM, 49),
     ),
     _metric(
         "ssim_llflow",
@@ -189,12 +144,12 @@ METRICS = (
     _metric(
         "ssim_glare2",
         "8-bit RGB, uniform 7x1 down each column (second SSIM of GLARE's stage-3 test)",
-        _on_samples(_rgb, COLUMN, 7),
+        _on_samples(rgb, COLUMN, 7),
     ),
     _metric(
         "ssim_llflow_val",
         "floats, not clipped, Gaussian 11x11, zeros around, full size (LLFlow's training logs)",
-        _on_raw(_rgb, Window(GAUSSIAN.down, GAUSSIAN.across, "constant")),
+        _on_raw(rgb, ZEROS),
     ),
     _metric(
         "ssim_dimma_val",
@@ -204,6 +159,6 @@ METRICS = (
     _metric(
         "ssim_lyt",
         "clipped floats, Gaussian 11x11, mirrored border, full size, L = 1 (torchmetrics 1.9, LYT-Net)",
-        _on_raw(_clipped, Window(GAUSSIAN.down, GAUSSIAN.across, "reflect")),
+        _on_raw(_clipped, MIRRORED),
     ),
 )
