@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lowlight import methods
 from lowlight.errors import RecipeError
 from lowlight.training.data import Data, Pairs
 from lowlight.training.stage import Settings, Stage
+from lowlight.values import override, validate
 
 
 class _Part(BaseModel):
@@ -117,9 +116,9 @@ def read_recipe(path: Path, overrides: Iterable[str] = ()) -> Recipe:
         raise RecipeError(f"{path}: expected YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: expected keys and values, found {type(values).__name__}")
-    for override in overrides:
-        _override(values, override)
-    recipe = _validate(Recipe, values, str(path))
+    for change in overrides:
+        override(values, change)
+    recipe = validate(Recipe, values, str(path))
     stage_settings(recipe, str(path))
     return recipe
 
@@ -134,93 +133,5 @@ def stage_settings(recipe: Recipe, where: str) -> tuple[type[Stage], methods.Con
             f"{where}: stage: {recipe.method} has no {recipe.stage!r}; it has: {', '.join(stages)}"
         )
     stage = stages[recipe.stage]
-    config = _validate(methods.find(recipe.method).Config, recipe.config, where, "config")
-    return stage, config, _validate(stage.Settings, recipe.settings, where, "settings")
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"{override!r}: expected KEY=VALUE, as in data.cache=device")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RecipeError(f"{override!r}: the value is no YAML") from None
-    place: Any = values
-    *parents, last = key.split(".")
-    for parent in parents:
-        if isinstance(place, list):
-            place = place[_index(place, parent, override)]
-        elif isinstance(place, dict):
-            if place.get(parent) is None:
-                place[parent] = {}
-            place = place[parent]
-    if isinstance(place, list):
-        place[_index(place, last, override)] = value
-    elif isinstance(place, dict):
-        place[last] = value
-    else:
-        raise RecipeError(f"{override!r}: {'.'.join(parents)} is a single value and has no {last!r}")
-
-
-def _index(place: list[Any], key: str, override: str) -> int:
-    if not key.isdecimal() or int(key) >= len(place):
-        raise RecipeError(f"{override!r}: expected a number from 0 to {len(place) - 1} for {key!r}")
-    return int(key)
-
-
-_Model = typing.TypeVar("_Model", bound=BaseModel)
-
-
-def _validate(model: type[_Model], values: Mapping[str, Any], where: str, prefix: str = "") -> _Model:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = [str(part) for part in first["loc"]]
-        key = ".".join(part for part in [prefix, *_written(values, first["loc"])] if part)
-        if first["type"] == "extra_forbidden":
-            known = ", ".join(_known(model, place[:-1]))
-            raise RecipeError(f"{where}: unknown key {key}; known here: {known}") from None
-        if first["type"] == "missing":
-            raise RecipeError(f"{where}: {key} is missing") from None
-        if first["type"] == "value_error" and not place:
-            raise RecipeError(f"{where}: {first['ctx']['error']}") from None
-        message = first["msg"][0].lower() + first["msg"][1:]
-        raise RecipeError(f"{where}: {key} = {str(first['input'])[:80]!r}: {message}") from None
-
-
-def _written(values: Any, place: tuple[int | str, ...]) -> list[str]:
-    """A place as the user wrote it: pydantic adds the tags of unions, which are no keys."""
-    kept = []
-    for index, part in enumerate(place):
-        inside = (
-            part in values if isinstance(values, dict) else isinstance(values, list) and part != str(part)
-        )
-        if inside:
-            values = values[part]
-        if inside or index == len(place) - 1:
-            kept.append(str(part))
-    return kept
-
-
-def _known(annotation: Any, place: list[str]) -> list[str]:
-    """Keys of the model at a place that pydantic names in an error; a union's member goes by its tag."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _known(arguments[0], place)
-    if origin in (typing.Union, types.UnionType):
-        models = [each for each in arguments if isinstance(each, type) and issubclass(each, BaseModel)]
-        tagged = [each for each in models if "kind" in each.model_fields and len(models) > 1]
-        for each in tagged:
-            if place and each.model_fields["kind"].default == place[0]:
-                return _known(each, place[1:])
-        return _known(models[0], place) if models else []
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not place:
-            return list(annotation.model_fields)
-        field = annotation.model_fields.get(place[0])
-        return [] if field is None else _known(field.annotation, place[1:])
-    if origin in (list, tuple, dict) and place:
-        return _known(arguments[-1] if origin is dict else arguments[0], place[1:])
-    return []
+    config = validate(methods.find(recipe.method).Config, recipe.config, where, "config")
+    return stage, config, validate(stage.Settings, recipe.settings, where, "settings")
