@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -273,9 +274,9 @@ def test_no_trunk_no_training_unless_the_recipe_chooses_structure(
 ) -> None:
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    file = perceptual.TRUNK
-    nowhere = (tmp_path / "nowhere").as_uri()
-    monkeypatch.setattr(perceptual, "TRUNK", perceptual._File(file.name, file.bytes, file.sha256, nowhere))
+    net = perceptual.NETS["vgg"]
+    nowhere = replace(net.trunk, url=(tmp_path / "nowhere").as_uri())
+    monkeypatch.setitem(perceptual.NETS, "vgg", replace(net, trunk=nowhere))
     with pytest.raises(WeightsError, match=r"vgg16-397923af\.pth \(553 MB.*cache.*hub"):
         stage("tiled")
     assert terms(stage("tiled", losses={"lpips": 0, "structure": 0.1}), batch()).keys() == {

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,9 +119,10 @@ def offer(monkeypatch: pytest.MonkeyPatch, path: Path, data: bytes, **changes: o
     """What the download gives, by a file: address."""
     if data:
         path.write_bytes(data)
-    file = perceptual.TRUNK
+    file = perceptual.NETS["vgg"].trunk
     values = {"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
-    monkeypatch.setattr(perceptual, "TRUNK", perceptual._File(**values, url=path.as_uri()))  # type: ignore[arg-type]
+    trunk = perceptual._File(**values, url=path.as_uri())  # type: ignore[arg-type]
+    monkeypatch.setitem(perceptual.NETS, "vgg", replace(perceptual.NETS["vgg"], trunk=trunk))
 
 
 def test_published_linear_weights_ship_with_lpips() -> None:
@@ -140,7 +142,7 @@ def test_neither_lpips_nor_torchvision_is_imported() -> None:
 
 def test_features_alone_in_float16(cache: Path, tmp_path: Path, trunk: dict[str, Tensor]) -> None:
     cache.mkdir()
-    save_file({key: each.half() for key, each in trunk.items()}, cache / perceptual.TRUNK_FEATURES)
+    save_file({key: each.half() for key, each in trunk.items()}, cache / perceptual.NETS["vgg"].features)
     found = perceptual.load(cache=cache)
     assert found.features[0].weight.dtype == torch.float32
     assert torch.equal(found.state_dict()["features.28.bias"], trunk["features.28.bias"].half().float())

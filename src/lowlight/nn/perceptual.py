@@ -1,7 +1,7 @@
-"""LPIPS with a VGG-16 trunk (Zhang et al. 2018): how different two pictures look, frozen, in float32.
+"""LPIPS (Zhang et al. 2018), version 0.1: how different two pictures look, frozen, in float32.
 
-The five weight vectors ship with the ``lpips`` package; the trunk is torchvision's, a file of 553 MB that is
-searched for, or fetched once.
+The five weight vectors ship with the ``lpips`` package; the trunk, VGG-16 or AlexNet, is torchvision's, a file of
+hundreds of megabytes that is searched for, or fetched once.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import os
 import re
 import secrets
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file
@@ -24,8 +25,6 @@ from torch import Tensor, nn
 from lowlight.errors import WeightsError
 
 EPSILON = 1e-10
-_WIDTHS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of the trunk's convolutions; each group ends where its features are compared."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +36,71 @@ class _File:
     url: str = ""
 
 
-TRUNK = _File(
-    "vgg16-397923af.pth",
-    553_433_881,
-    "397923af",
-    "https://download.pytorch.org/models/vgg16-397923af.pth",
-)
-TRUNK_FEATURES = "vgg16-features.safetensors"
-"""Its 26 tensors ``features.*`` alone, float32 or float16, under a name of our own."""
-LINEAR = _File("vgg.pth", 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868")
+Name = Literal["vgg", "alex"]
+
+
+@dataclass(frozen=True)
+class Net:
+    """A trunk, where its weights come from, and what of it is compared."""
+
+    trunk: _File
+    features: str
+    """Its tensors ``features.*`` alone, float32 or float16, under a name of our own."""
+    linear: _File
+    layers: tuple[tuple[int, ...] | None, ...]
+    """Convolutions, each with a ReLU, as (channels, kernel, stride, padding); None: pooling."""
+    pooling: int
+    """Side of the pooling's window; its stride is 2."""
+    compared: tuple[int, ...]
+    """The activations that are compared, as places in torchvision's sequence."""
+    smallest: int
+    """Pixels a side that reach the last of them."""
+
+
+def _threes(*channels: int) -> tuple[tuple[int, ...], ...]:
+    return tuple((each, 3, 1, 1) for each in channels)
+
+
+NETS: dict[Name, Net] = {
+    "vgg": Net(
+        _File(
+            "vgg16-397923af.pth",
+            553_433_881,
+            "397923af",
+            "https://download.pytorch.org/models/vgg16-397923af.pth",
+        ),
+        "vgg16-features.safetensors",
+        _File("vgg.pth", 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
+        (
+            *_threes(64, 64),
+            None,
+            *_threes(128, 128),
+            None,
+            *_threes(256, 256, 256),
+            None,
+            *_threes(512, 512, 512),
+            None,
+            *_threes(512, 512, 512),
+        ),
+        pooling=2,
+        compared=(3, 8, 15, 22, 29),
+        smallest=16,
+    ),
+    "alex": Net(
+        _File(
+            "alexnet-owt-7be5be79.pth",
+            244_408_911,
+            "7be5be79",
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        ),
+        "alexnet-features.safetensors",
+        _File("alex.pth", 6_009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
+        ((64, 11, 4, 2), None, (192, 5, 1, 2), None, *_threes(384, 256, 256)),
+        pooling=3,
+        compared=(1, 4, 7, 9, 11),
+        smallest=31,
+    ),
+}
 
 
 class Perceptual(nn.Module):
@@ -58,18 +113,22 @@ class Perceptual(nn.Module):
     shift: Tensor
     scale: Tensor
 
-    def __init__(self, state: Mapping[str, Tensor]) -> None:
+    def __init__(self, state: Mapping[str, Tensor], net: Name = "vgg") -> None:
         super().__init__()
+        self.compared = NETS[net].compared
         layers: list[nn.Module] = []
-        width = 3
-        for index, group in enumerate(_WIDTHS):
-            if index:
-                layers.append(nn.MaxPool2d(2))
-            for channels in group:
-                layers += [nn.Conv2d(width, channels, 3, padding=1), nn.ReLU()]
-                width = channels
+        width, widths = 3, []
+        for convolution in NETS[net].layers:
+            if convolution is None:
+                layers.append(nn.MaxPool2d(NETS[net].pooling, 2))
+                continue
+            channels, kernel, stride, padding = convolution
+            layers += [nn.Conv2d(width, channels, kernel, stride, padding), nn.ReLU()]
+            width = channels
+            if len(layers) - 1 in self.compared:
+                widths.append(width)
         self.features = nn.Sequential(*layers)
-        self.linear = nn.ParameterList(torch.empty(1, group[-1], 1, 1) for group in _WIDTHS)
+        self.linear = nn.ParameterList(torch.empty(1, each, 1, 1) for each in widths)
         self.register_buffer(
             "shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1), persistent=False
         )
@@ -94,17 +153,14 @@ class Perceptual(nn.Module):
     def forward(self, a: Tensor, b: Tensor, dropout: torch.Generator | None = None) -> Tensor:
         return self.layers(a, b, dropout).sum(dim=0)
 
-    def _features(self, picture: Tensor) -> list[Tensor]:
-        """The features after the last activation of each group, of unit length at each pixel."""
+    def _features(self, picture: Tensor) -> Iterator[Tensor]:
+        """The compared activations, of unit length at each pixel."""
         x = (2 * picture.float() - 1 - self.shift) / self.scale
-        found = []
-        for layer in self.features:
-            if isinstance(layer, nn.MaxPool2d):
-                found.append(x)
+        for place, layer in enumerate(self.features):
             x = layer(x)
-        found.append(x)
-        # vector_norm: the gradient of a square root at 0 would be NaN where no feature is active
-        return [x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + EPSILON) for x in found]
+            if place in self.compared:
+                # vector_norm: the gradient of a square root at 0 would be NaN where no feature is active
+                yield x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + EPSILON)
 
 
 def _load(module: Perceptual, state: Mapping[str, Tensor]) -> None:
@@ -128,48 +184,52 @@ def _load(module: Perceptual, state: Mapping[str, Tensor]) -> None:
     module.load_state_dict({key: given[key].float() for key in expected})
 
 
-def load(trunk: Path | None = None, *, cache: Path) -> Perceptual:
-    """The published LPIPS; ``trunk`` and ``cache`` as in ``find_trunk``."""
-    state = _read(find_trunk(trunk, cache=cache))
-    return Perceptual({**state, **_read(find_linear())})
+def load(trunk: Path | None = None, *, cache: Path, net: Name = "vgg", fetch: bool = True) -> Perceptual:
+    """The published LPIPS; arguments as in ``find_trunk``."""
+    state = _read(find_trunk(trunk, cache=cache, net=net, fetch=fetch))
+    return Perceptual({**state, **_read(find_linear(net))}, net)
 
 
-def find_trunk(trunk: Path | None = None, *, cache: Path) -> Path:
-    """The file of the trunk, hash checked: ``trunk``, or from ``cache`` or torch's cache, or downloaded.
+def find_trunk(trunk: Path | None = None, *, cache: Path, net: Name = "vgg", fetch: bool = True) -> Path:
+    """The file of the trunk, hash checked: ``trunk``, or from ``cache`` or torch's cache, or with fetch downloaded.
 
     A file whose name ends in ``-`` and eight or more hexadecimal digits must have that SHA-256. Raises
     WeightsError with name, size, hash and every folder tried when the file cannot be had.
     """
+    file, features = NETS[net].trunk, NETS[net].features
     if trunk is not None:
         if not trunk.is_file():
-            raise WeightsError(f"{trunk}: no such file; expected {_describe(TRUNK)} or its features alone")
+            raise WeightsError(f"{trunk}: no such file; expected {_describe(file)} or its features alone")
         _check(trunk)
         return trunk
     folders = [cache, Path(torch.hub.get_dir()) / "checkpoints"]
     for folder in folders:
-        for name in (TRUNK.name, TRUNK_FEATURES):
+        for name in (file.name, features):
             if (folder / name).is_file():
                 _check(folder / name)
                 return folder / name
+    missing = f"{_describe(file)} is in none of: {', '.join(str(folder) for folder in folders)}"
+    put = f"put the file, or its features.* alone as {features}, into one of these folders"
+    if not fetch:
+        raise WeightsError(f"{missing}; {put}; it comes from {file.url}")
     try:
-        return _download(TRUNK, cache)
+        return _download(file, cache)
     except OSError as error:
-        tried = ", ".join(str(folder) for folder in folders)
         raise WeightsError(
-            f"{_describe(TRUNK)} is in none of: {tried}; fetching {TRUNK.url} failed ({error}); put the file, or "
-            f"its features.* alone as {TRUNK_FEATURES}, into one of these folders, or choose another loss"
+            f"{missing}; fetching {file.url} failed ({error}); {put}, or choose another loss"
         ) from None
 
 
-def find_linear() -> Path:
+def find_linear(net: Name = "vgg") -> Path:
     """The file of the five weight vectors in the ``lpips`` package, hash checked, without importing it."""
+    file = NETS[net].linear
     spec = find_spec("lpips")
-    path = Path(spec.origin).parent / "weights" / "v0.1" / LINEAR.name if spec and spec.origin else None
+    path = Path(spec.origin).parent / "weights" / "v0.1" / file.name if spec and spec.origin else None
     if path is None or not path.is_file():
         raise WeightsError(
-            f"the perceptual loss needs the weights {LINEAR.name} of the package lpips 0.1.4: install lowlight[train]"
+            f"LPIPS needs the weights {file.name} of the package lpips 0.1.4: install lowlight[train]"
         )
-    _check(path, LINEAR.sha256)
+    _check(path, file.sha256)
     return path
 
 

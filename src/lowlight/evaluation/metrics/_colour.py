@@ -79,7 +79,7 @@ def ciede2000(one: tuple[Array, Array, Array], other: tuple[Array, Array, Array]
     bend = math.radians(60) * np.exp(-(((h - math.radians(275)) / math.radians(25)) ** 2))
     rotation = -2 * _seventh(c) * np.sin(bend)
     total = light**2 + chroma**2 + hue**2 + rotation * chroma * hue
-    return np.sqrt(np.maximum(total, 0))
+    return np.asarray(np.sqrt(np.maximum(total, 0)))
 
 
 def _seventh(c: Array) -> Array:
@@ -92,7 +92,7 @@ def _lightness(samples: NDArray[np.uint8]) -> Array:
 
 
 def _grey(samples: NDArray[np.uint8]) -> Array:
-    return grey_opencv(samples) / 255
+    return grey_opencv(samples).astype(np.float64) / 255
 
 
 def _mean_of(
@@ -108,11 +108,11 @@ def _mean_of(
 
 
 def _plain(rows: NDArray[Any]) -> Array:
-    return (rows.astype(np.float64) / 255).reshape(len(rows), -1)
+    return np.asarray(rows.reshape(len(rows), -1) / np.float64(255))
 
 
 def _clipped(rows: NDArray[Any]) -> Array:
-    return np.clip(rows, 0, 1).astype(np.float64).reshape(len(rows), -1)
+    return np.clip(rows, 0, 1).reshape(len(rows), -1).astype(np.float64)
 
 
 METRICS = (

@@ -88,7 +88,7 @@ def halve(greys: NDArray[np.uint8], first: int, end: int) -> NDArray[np.float32]
     in [0, 1], as BasicSR has it: float64 would move NIQE by 1e-6 away from all published Python numbers.
     """
     height, width = greys.shape
-    rows = greys[_mirror(np.arange(2 * first - 3, 2 * end + 3), height)] / np.float32(255)
+    rows = greys[_mirror(np.arange(2 * first - 3, 2 * end + 3), height)].astype(np.float32) / np.float32(255)
     strip = _every_second(rows.T, end - first).T
     return _every_second(strip[:, _mirror(np.arange(-3, width + 3), width)], width // 2)
 
