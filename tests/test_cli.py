@@ -207,7 +207,7 @@ def test_options_reach_the_result(lowlight):
     )
     assert (status, err) == (0, "")
     record = json.loads(out)
-    assert record["controls"] == {"lightness": 0.6, "strength": 0.5}
+    assert record["controls"] == {"lightness": 0.6, "strength": 0.5, "published": False}
     assert (record["input"], record["output"], record["status"]) == ("dark.png", "out.jpg", "done")
     assert (record["width"], record["height"]) == (24, 16)
     assert 0 < record["seconds"] < 60

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import EngineError, PhotoError, UseError
-from lowlight.methods import Array, Controls, Method, Observation, Samples
+from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo
 from lowlight.plan import beside
 
@@ -93,13 +93,15 @@ class Enhancer:
         wanted = None if controls.lightness == "auto" else float(controls.lightness)
         if "lightness" in observation:
             wanted = float(observation["lightness"])
-        gain = 1.0 if wanted is None else solve_gain(values, wanted)
+        as_released = isinstance(controls, PublishedControls) and controls.published
+        gain = 1.0 if wanted is None or as_released else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
         notes: list[str] = []
         reached = float(np.minimum(np.arange(_DEEP + 1) * gain, _DEEP) @ values / values.sum() / _DEEP)
         if wanted is not None and abs(reached - wanted) > 0.01:
-            notes.append(f"lightness {wanted:.2f} cannot be reached; the result has {reached:.2f}")
+            why = "was asked as released" if as_released else "cannot be reached"
+            notes.append(f"lightness {wanted:.2f} {why}; the result has {reached:.2f}")
         used = _used(controls, wanted)
         report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes))
         return replace(photo, samples=samples), report
@@ -169,9 +171,12 @@ class Enhancer:
         room = (memory - held) // self.method.tile_bytes
         if room < smallest:
             needed = held + smallest * self.method.tile_bytes
+            way = "give more memory"
+            if self.method.halo is None:
+                way += " or a smaller photo, for this network sees it in one piece"
             raise EngineError(
                 f"{photo.width}x{photo.height} pixels need at least {math.ceil(needed / 1e6)} MB, "
-                f"and {memory // 1_000_000} MB are allowed: give more memory"
+                f"and {memory // 1_000_000} MB are allowed: {way}"
             )
         if self.method.halo is None:
             return [tiles.whole(photo.height, photo.width)]
@@ -309,7 +314,7 @@ def free_memory() -> int:
 def load(
     model: str | Path = "dimma",
     *,
-    engine: EngineName = "onnx",
+    engine: EngineName = "auto",
     device: Device = "auto",
     threads: int | None = None,
     fast: bool = False,
@@ -319,11 +324,13 @@ def load(
 ) -> Enhancer:
     """An enhancer for a shipped model's name or a weights file.
 
-    threads: of the engine, default all cores. fast: the model's int8 twin. precision: bf16 on engines openvino
-    and torch, about twice as fast where the CPU has it. memory: see ``Enhancer``.
-    alone: nothing else runs beside this enhancer, one call at a time: 8 % faster on engine onnx, and half as
-    fast in company. Raises UseError for a value
-    that does not exist, EngineError for a device or engine that is not at hand, WeightsError for the file.
+    engine: auto is onnx for graphs and torch for .safetensors files. threads: of the engine, default all
+    cores. fast: the model's int8 twin. precision: bf16 on engines openvino and torch, about twice as fast where
+    the CPU has it. memory: see ``Enhancer``. alone: nothing else runs beside this enhancer, one call at a time:
+    8 % faster on engine onnx, and half as fast in company.
+
+    Raises UseError for a value that does not exist, EngineError for a device or engine that is not at hand,
+    WeightsError for the file.
     """
     _check_choice("engine", engine, EngineName)
     _check_choice("device", device, Device)
@@ -357,6 +364,8 @@ def _engine(
     precision: Precision,
     alone: bool,
 ) -> Engine:
+    if name == "auto":
+        name = "onnx" if weights.kind == "onnx" else "torch"
     if name == "torch":
         from lowlight.engines.torch import TorchEngine
 

@@ -28,7 +28,7 @@ from lowlight.plan import OWN, make_plan
 
 # Typer reads these when the command is asked for, and the modules that define them would bring NumPy along.
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
-Engine = Literal["onnx", "torch", "openvino"]
+Engine = Literal["auto", "onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
 
 _COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
@@ -56,7 +56,9 @@ def enhance(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "onnx",
+    engine: Annotated[
+        Engine, typer.Option(help="What runs the network; auto: onnx, and torch for .safetensors.")
+    ] = "auto",
     precision: Annotated[
         Precision, typer.Option(help="bf16: engines torch and openvino, twice as fast where the CPU has it.")
     ] = "float32",

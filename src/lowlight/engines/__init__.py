@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lowlight.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
-EngineName = Literal["onnx", "torch", "openvino"]
+EngineName = Literal["auto", "onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
 
 

@@ -6,7 +6,6 @@ loop, command line) know the surface, never a method's name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -48,6 +47,14 @@ class Controls(BaseModel):
         "auto", description="mean of the result's values, 0 to 1; auto: chosen from the dark photo"
     )
     strength: Share = Field(1.0, description="share of the result in the picture; 0: the input")
+
+
+class PublishedControls(Controls):
+    """For methods whose published weights can be imported."""
+
+    published: bool = Field(
+        False, description="imported weights run exactly as released: no gain makes the lightness exact"
+    )
 
 
 class Config(BaseModel):
@@ -174,21 +181,11 @@ def read_sets(config: Config, sets: Mapping[str, str], allowed: Sequence[str]) -
     if unknown := sorted(sets.keys() - set(allowed)):
         raise WeightsError(f"--set {unknown[0]}: no such key; there are: {', '.join(allowed) or 'none'}")
     try:
-        return type(config).model_validate(
-            {**config.model_dump(), **{k: _parsed(v) for k, v in sets.items()}}
-        )
+        return type(config).model_validate({**config.model_dump(), **sets})
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else ""
         raise WeightsError(f"--set {key}={str(first['input'])[:60]}: {first['msg']}") from None
-
-
-def _parsed(text: str) -> object:
-    """A value as JSON where it is some (``8``, ``[1, 3, 5]``), else a text."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
 
 
 def parse_controls(method: type[Method] | Method, values: Mapping[str, object]) -> Controls:

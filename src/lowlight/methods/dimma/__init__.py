@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lowlight import methods, statistics
-from lowlight.errors import WeightsError
+from lowlight.errors import ControlError, WeightsError
 from lowlight.methods import Array, Observation, Samples
 from lowlight.methods.dimma.dimmer import PART, DimmerConfig
 from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, features, predict
-from lowlight.methods.dimma.retinex import observe_published
+from lowlight.methods.dimma.retinex import mean_lightness, observe_published
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 DESCRIPTOR = 3 * len(QUANTILES) + 4
@@ -45,8 +45,8 @@ class Config(methods.Config):
     attention_head: int = 64
 
 
-class Controls(methods.Controls):
-    """Dimma's controls: the lightness, which the network is conditioned on, and the strength."""
+class Controls(methods.PublishedControls):
+    """Dimma's controls: the lightness, which the network is conditioned on, the strength, and ``published``."""
 
 
 _Config: TypeAlias = Config
@@ -92,21 +92,32 @@ class Dimma:
         return Config(widths=(8, 16), blocks=(1, 1), unshuffle=2)
 
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
-        """Means, descriptor and the lightness wanted, from the whole photo."""
+        """Means, descriptor and the lightness wanted, from the whole photo.
+
+        Raises ControlError for ``published`` where the network is not the authors'.
+        """
+        published = isinstance(controls, Controls) and controls.published
+        if published and self.config.body != "published":
+            raise ControlError("control published = True: this network is not the authors'; leave it out")
         counts = statistics.histograms(samples)
-        source = statistics.mean(samples, counts)
+        source = mean_lightness(samples) if published else statistics.mean(samples, counts)
         if controls.lightness == "auto":
             predicted = predict(self.estimator, features(counts))
             # A photo that is light enough already is not darkened.
             lightness = max(predicted, source)
         else:
             lightness = controls.lightness
-        return self.observe_counts(counts, source, lightness)
+        return self.observe_counts(counts, source, lightness, published=published)
 
-    def observe_counts(self, counts: NDArray[np.float64], source: float, lightness: float) -> Observation:
-        """The observation of a photo known by its histograms (3, 256), its mean and the mean wanted."""
+    def observe_counts(
+        self, counts: NDArray[np.float64], source: float, lightness: float, *, published: bool = False
+    ) -> Observation:
+        """The observation of a photo known by its histograms (3, 256), its mean and the mean wanted.
+
+        published: see ``retinex.observe_published``; only for the authors' network.
+        """
         if self.config.body == "published":
-            return observe_published(counts, source, lightness)
+            return observe_published(counts, source, lightness, published=published)
         return {
             "source_lightness": np.array(max(source, DARKEST), np.float32),
             "lightness": np.array(lightness, np.float32),
