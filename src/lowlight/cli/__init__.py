@@ -28,6 +28,7 @@ COMMANDS = {
     "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
     "info": "Tell what photos and weights files are.",
     "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",
+    "study": "Run one of the papers' experiments, or list them. Some need lowlight[train].",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
 

@@ -1,0 +1,43 @@
+"""`lowlight study`: an experiment, as the papers did it or our own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def study(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: list them.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: model=dimma photos=data.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for table, JSON and pictures. Default: studies/NAME.")
+    ] = None,
+) -> None:
+    """Run one of the papers' experiments, or list them. Some need lowlight[train]."""
+    from lowlight import studies
+    from lowlight.cli._tables import print_table
+    from lowlight.errors import UseError
+
+    if name is None:
+        found = [(each, studies.find(each)) for each in studies.names()]
+        print_table(
+            ("study", "what it shows", "source"), [(each, kind.title, kind.source) for each, kind in found]
+        )
+        return
+    try:
+        settings = studies.check(name, changes or [])
+        folder = out or Path("studies") / name
+        findings = studies.run(name, settings, folder, lambda line: print(line, file=sys.stderr, flush=True))
+    except ModuleNotFoundError as error:
+        raise UseError(f"study {name} needs {error.name}: pip install 'lowlight[train]'") from None
+    print_table(
+        findings.table.columns, [[studies.cell(value) for value in row] for row in findings.table.rows]
+    )
+    for note in findings.notes:
+        print(note)
+    print(folder / f"{name}.md")

@@ -1,0 +1,164 @@
+"""The papers' experiments and studies across methods, one file each; ``lowlight study NAME`` runs one.
+
+A study is given checked settings and gives back a table, sentences and pictures; how they are written and
+printed is the same for all.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from lowlight.errors import UseError
+from lowlight.photo import Photo, write_photo
+from lowlight.values import override, validate
+from lowlight.weights import write_file
+
+Cell = str | float | int | None
+Say = Callable[[str], None]
+"""Takes a line for the person who waits."""
+
+
+class Settings(BaseModel):
+    """What a user may set, as ``key=value``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of equal length under named columns. None: not measured."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a study found."""
+
+    table: Table
+    notes: Sequence[str] = ()
+    """Sentences: what the figures mean, what they must not be compared with."""
+    pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
+    """By file name without suffix: (height, width, 3)."""
+
+
+class Study(Protocol):
+    """One experiment."""
+
+    title: ClassVar[str]
+    source: ClassVar[str]
+    """Paper and table or figure; empty: our own."""
+    published: ClassVar[Table | None]
+    """The published figures, printed beside; never measured here."""
+    Settings: ClassVar[type[Settings]]
+
+    def run(self, settings: Any, folder: Path, say: Say) -> Findings:
+        """folder: where it may leave files of its own, such as trained weights."""
+        ...
+
+
+_STUDIES = {"lightness": "lowlight.studies.lightness:LightnessControl"}
+
+
+def names() -> list[str]:
+    """Names of all studies."""
+    return list(_STUDIES)
+
+
+def find(name: str) -> type[Study]:
+    """The study of that name. Raises UseError."""
+    if name not in _STUDIES:
+        raise UseError(f"no study is called {name!r}; there are: {', '.join(names())}")
+    module, attribute = _STUDIES[name].split(":")
+    found: type[Study] = getattr(import_module(module), attribute)
+    return found
+
+
+def check(name: str, changes: Sequence[str]) -> Settings:
+    """Settings of a study from ``key=value`` texts. Raises UseError and RecipeError, naming the key."""
+    values: dict[str, Any] = {}
+    for change in changes:
+        override(values, change)
+    return validate(find(name).Settings, values, f"study {name}")
+
+
+def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
+    """Run a study and write ``NAME.json``, ``NAME.md`` and its pictures into a folder."""
+    study = find(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    findings = study().run(settings, folder, say)
+    for title, picture in findings.pictures.items():
+        write_photo(Photo(picture), folder / f"{title}.png")
+    write_file(folder / f"{name}.md", markdown(study, settings, findings).encode())
+    record = {
+        "study": name,
+        "title": study.title,
+        "source": study.source,
+        "settings": settings.model_dump(mode="json"),
+        "table": _plain(findings.table),
+        "published": None if study.published is None else _plain(study.published),
+        "notes": list(findings.notes),
+        "pictures": [f"{title}.png" for title in findings.pictures],
+        "versions": {
+            "lowlight": version("lowlight"),
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_file(folder / f"{name}.json", json.dumps(record, indent=2, allow_nan=False).encode())
+    return findings
+
+
+def markdown(study: type[Study], settings: Settings, findings: Findings) -> str:
+    """A report of one page."""
+    parts = [f"# {study.title}\n"]
+    if study.source:
+        parts.append(f"After {study.source}.\n")
+    chosen = ", ".join(f"`{key}={value}`" for key, value in settings.model_dump(mode="json").items())
+    parts.append(f"Settings: {chosen}.\n" if chosen else "")
+    parts.append(_markdown_table(findings.table))
+    if study.published is not None:
+        parts.append("Published, not measured here:\n")
+        parts.append(_markdown_table(study.published))
+    parts += [f"{note}\n" for note in findings.notes]
+    parts += [f"![{title}]({title}.png)\n" for title in findings.pictures]
+    return "\n".join(part for part in parts if part)
+
+
+def cell(value: Cell) -> str:
+    """A value as tables show it."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return str(value)
+
+
+def _markdown_table(table: Table) -> str:
+    lines = ["| " + " | ".join(each) + " |" for each in (table.columns, ["---"] * len(table.columns))]
+    lines += [
+        "| " + " | ".join(cell(value).replace("|", "\\|") for value in row) + " |" for row in table.rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(table: Table) -> dict[str, Any]:
+    """For JSON, which has no infinity and no NaN."""
+    rows = [
+        [str(value) if isinstance(value, float) and not math.isfinite(value) else value for value in row]
+        for row in table.rows
+    ]
+    return {"columns": list(table.columns), "rows": rows}
