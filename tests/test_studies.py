@@ -86,3 +86,13 @@ def test_sequences_that_are_none_are_refused(tmp_path: Path) -> None:
     (tmp_path / "photos" / "alone").mkdir(parents=True)
     with pytest.raises(Exception, match="no scenes; expected a folder a scene"):
         run("lightness", tmp_path, f"photos={tmp_path / 'photos'}")
+
+
+@pytest.mark.slow
+def test_costs_are_those_of_the_network(tmp_path: Path) -> None:
+    findings = run("cost", tmp_path, "models=[dimma]", "sizes=[[96, 64], [192, 128]]", "repeats=1")
+    small, large = (dict(zip(findings.table.columns, row, strict=True)) for row in findings.table.rows)
+    assert small["engine"] == "onnx"
+    assert small["million parameters"] == large["million parameters"]
+    assert large["GMAC"] == pytest.approx(4 * small["GMAC"], rel=0.01)
+    assert large["MB"] > large["MB above idle"] > 0

@@ -70,7 +70,10 @@ class Study(Protocol):
         ...
 
 
-_STUDIES = {"lightness": "lowlight.studies.lightness:LightnessControl"}
+_STUDIES = {
+    "lightness": "lowlight.studies.lightness:LightnessControl",
+    "cost": "lowlight.studies.cost:Cost",
+}
 
 
 def names() -> list[str]:
