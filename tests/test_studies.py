@@ -14,6 +14,7 @@ from lowlight import studies
 from lowlight.cli import app
 from lowlight.errors import RecipeError, UseError
 from pictures import smooth
+from toy_run import write_photos, write_recipe
 
 
 def run(name: str, folder: Path, *changes: str) -> studies.Findings:
@@ -96,3 +97,22 @@ def test_costs_are_those_of_the_network(tmp_path: Path) -> None:
     assert small["million parameters"] == large["million parameters"]
     assert large["GMAC"] == pytest.approx(4 * small["GMAC"], rel=0.01)
     assert large["MB"] > large["MB above idle"] > 0
+
+
+TINY = {"method": "dimma", "stage": "paired", "config": {"widths": [8, 16], "blocks": [1, 1], "unshuffle": 2}}
+LOSSES = {"losses": {"lpips": 0, "psnr": 0.05}, "optimizer": {"rate": 1e-3}}
+
+
+@pytest.mark.slow
+def test_seeds_spread(tmp_path: Path) -> None:
+    write_photos(tmp_path)
+    recipe = write_recipe(tmp_path, **TINY, settings=LOSSES)
+    changes = ("seeds=[0, 1]", 'changes=["steps=6", "validation.every=3"]')
+    findings = run("seeds", tmp_path / "out", f"recipe={recipe}", *changes)
+    column = findings.table.columns.index("held reference psnr")
+    first, second, mean, deviation = (row[column] for row in findings.table.rows)
+    assert first != second
+    assert mean == pytest.approx((first + second) / 2)
+    assert deviation == pytest.approx(abs(first - second) / 2**0.5)
+    # Runs that are there already are not trained again.
+    assert run("seeds", tmp_path / "out", f"recipe={recipe}", *changes).table.rows == findings.table.rows

@@ -73,6 +73,7 @@ class Study(Protocol):
 _STUDIES = {
     "lightness": "lowlight.studies.lightness:LightnessControl",
     "cost": "lowlight.studies.cost:Cost",
+    "seeds": "lowlight.studies.seeds:Seeds",
 }
 
 
