@@ -29,6 +29,9 @@ COMMANDS = {
     "info": "Tell what photos and weights files are.",
     "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",
     "study": "Run one of the papers' experiments, or list them. Some need lowlight[train].",
+    "evaluate": "Measure a model or a folder of pictures: metrics by exact variant, under named protocols.",
+    "compare": "Compare results on the same photos, with paired bootstrap intervals.",
+    "data": "List benchmark sets, or check a folder that holds one.",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
 }
 

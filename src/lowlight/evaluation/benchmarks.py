@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lowlight.containers import SUFFIXES
 from lowlight.errors import PhotoError, UseError, shown
@@ -259,10 +259,34 @@ def find_benchmark(name: str) -> Benchmark:
     return BENCHMARKS[name]
 
 
+def describe(benchmark: Benchmark) -> dict[str, Any]:
+    """All that is known of a set, for listing."""
+    return {
+        "title": benchmark.title,
+        "source": benchmark.source,
+        "terms": benchmark.terms,
+        "note": benchmark.note,
+        "unusable": benchmark.unusable,
+        "parts": [
+            {
+                "part": part.name,
+                "low": part.low,
+                "reference": part.reference,
+                "count": part.count,
+                "names": part.patterns,
+                "size": None if part.size is None else "x".join(map(str, part.size)),
+                "faults": list(part.faults),
+            }
+            for part in benchmark.parts
+        ],
+    }
+
+
 def cases(benchmark: Benchmark, split: str | None, folder: Path) -> tuple[list[Case], list[str]]:
     """The photos of a split below ``folder`` and its known faults. Raises UseError for what is missing."""
     parts = benchmark.choose(split)
-    found, faults = [], []
+    found: list[Case] = []
+    faults: list[str] = []
     for part in parts:
         folders: dict[Role, Path] = {"low": folder / part.low}
         if part.reference:
@@ -344,7 +368,8 @@ def _look(part: Part, folder: Path) -> tuple[int, list[str]]:
         problems.append(f"not there: {', '.join(absent)}")
     if part.names and (extra := sorted(names - set(part.names), key=pairing.natural)):
         problems.append(f"not of this part: {pairing.listed(extra)}")
-    kept, broken = [], {}
+    kept: list[Case] = []
+    broken: dict[str, str] = {}
     try:
         kept, broken = pairing.check_alike(found)
     except UseError as error:

@@ -18,8 +18,8 @@ def to_8_bits(samples: Samples) -> NDArray[np.uint8]:
     if samples.dtype == np.uint8:
         return np.asarray(samples, np.uint8)
     if samples.dtype == np.uint16:
-        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.rint(255 * np.clip(samples, 0, 1)).astype(np.uint8)
+        return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
+    return np.asarray(np.rint(255 * np.clip(samples, 0, 1)), np.uint8)
 
 
 def to_picture(samples: Samples) -> Picture:

@@ -7,10 +7,11 @@ import re
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lowlight.containers import SUFFIXES
 from lowlight.errors import PhotoError, UseError, reason, shown
+from lowlight.photo import describe_photo
 
 Role = Literal["result", "low", "reference"]
 ROLES: tuple[Role, ...] = ("result", "low", "reference")
@@ -141,9 +142,9 @@ def check_alike(cases: Iterable[Case]) -> tuple[list[Case], dict[str, str]]:
     Raises UseError that lists the cases whose files differ in size, depth or colour, or have an alpha channel:
     no photo is ever resized or flattened to fit.
     """
-    from lowlight.photo import describe_photo
-
-    kept, broken, unlike = [], {}, []
+    kept: list[Case] = []
+    broken: dict[str, str] = {}
+    unlike: list[str] = []
     for case in cases:
         try:
             found = {role: describe_photo(path) for role, path in case.files().items()}
@@ -151,10 +152,10 @@ def check_alike(cases: Iterable[Case]) -> tuple[list[Case], dict[str, str]]:
             broken[case.name] = str(error)
             continue
         kept.append(case)
-        for what, look in _LOOKS.items():
-            seen = {role: look(described) for role, described in found.items()}
-            if len(set(seen.values())) > 1:
-                words = ", ".join(f"{role} {value}" for role, value in seen.items())
+        looks = {role: _look(described) for role, described in found.items()}
+        for what in ("sizes", "depths", "colours"):
+            if len({look[what] for look in looks.values()}) > 1:
+                words = ", ".join(f"{role} {look[what]}" for role, look in looks.items())
                 unlike.append(f"{case.name}: {what} differ: {words}")
         if alpha := [role for role, described in found.items() if described["alpha"]]:
             unlike.append(f"{case.name}: {' and '.join(alpha)} with an alpha channel; flatten first")
@@ -163,9 +164,10 @@ def check_alike(cases: Iterable[Case]) -> tuple[list[Case], dict[str, str]]:
     return kept, broken
 
 
-_LOOKS = {
-    "sizes": lambda found: f"{found['width']}x{found['height']}",
-    "depths": lambda found: {"float": "float", "16 bit": "16 bit"}.get(found["depth"], "8 bit"),
-    "colours": lambda found: "grey" if found["colour"] == "grey" else "colour",
-}
-"""What the files of a case must share, as their headers tell it."""
+def _look(described: Mapping[str, Any]) -> dict[str, str]:
+    """What the files of a case must share, as their headers tell it."""
+    return {
+        "sizes": f"{described['width']}x{described['height']}",
+        "depths": described["depth"] if described["depth"] in ("float", "16 bit") else "8 bit",
+        "colours": "grey" if described["colour"] == "grey" else "colour",
+    }

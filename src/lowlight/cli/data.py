@@ -1,0 +1,61 @@
+"""``lowlight data``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from lowlight.cli._tables import print_described, print_table
+from lowlight.errors import UseError, shown
+
+
+def data(
+    action: Annotated[Literal["list", "check"], typer.Argument(help="list the sets, or check a folder.")],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A set's name.")] = None,
+    folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where the set lies.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only this part of the set.")] = None,
+    scenes: Annotated[
+        bool,
+        typer.Option("--scenes", help="Read all photos: are test photos or their scenes in another part?"),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of lines.")] = False,
+) -> None:
+    """List benchmark sets, or check a folder that holds one.
+
+    Exit status of check: 0 all as it should be, 1 something is missing or wrong, 2 wrong use.
+    """
+    from lowlight.evaluation import benchmarks
+
+    if action == "list":
+        if folder is not None:
+            raise UseError(
+                "`lowlight data list` takes no folder; to check one: `lowlight data check NAME DIR`"
+            )
+        found = list(benchmarks.BENCHMARKS.values()) if name is None else [benchmarks.find_benchmark(name)]
+        described = [benchmarks.describe(each) for each in found]
+        if as_json:
+            print(json.dumps(described if name is None else described[0], indent=2))
+        elif name is None:
+            print_table(("set", "content", "terms"), [(each.name, each.title, each.terms) for each in found])
+        else:
+            print_described(name, described[0])
+        return
+    if name is None or folder is None:
+        raise UseError("expected a set and its folder: lowlight data check NAME DIR")
+    parts = benchmarks.check(benchmarks.find_benchmark(name), folder, split, scenes=scenes)
+    if as_json:
+        print(json.dumps([asdict(part) for part in parts], indent=2))
+    else:
+        for part in parts:
+            of = "" if part.expected is None else f" of {part.expected}"
+            print(f"{name} {part.part}: {part.found}{of}, {'wrong' if part.problems else 'as it should be'}")
+            for line in part.problems:
+                print(f"  wrong: {shown(line)}")
+            for line in part.notes:
+                print(f"  known: {shown(line)}")
+    if any(part.problems for part in parts):
+        raise typer.Exit(1)

@@ -1,0 +1,179 @@
+"""A report in words: lines for a terminal, Markdown, CSV, and the folder that holds them all."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lowlight.errors import UseError, shown
+from lowlight.evaluation import leaderboard
+from lowlight.evaluation.pairing import listed
+from lowlight.evaluation.scoring import Column, Report
+from lowlight.weights import write_file
+
+FILES = ("report.json", "photos.csv", "report.md", "report.html")
+RESULTS = "results"
+"""Folder of what a model made, in a report's folder."""
+
+
+def number(value: float | None, like: float | None = None) -> str:
+    """With the digits that mean something; as many as ``like`` would have."""
+    if value is None:
+        return ""
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return f"{value:.2f}" if abs(value if like is None else like) >= 10 else f"{value:.4f}"
+
+
+def cell(column: Column | None) -> str:
+    """Mean, spread and count of a column."""
+    if column is None:
+        return ""
+    if column.missing:
+        return "-"
+    if column.mean is None:
+        text = "none"
+    else:
+        text = number(column.mean)
+        if column.pooled:
+            text += " pooled"
+        elif column.deviation is not None:
+            text += f" ± {number(column.deviation, like=column.mean)}"
+        text += f" ({column.count})"
+    if column.infinite:
+        text += f" +{column.infinite} inf"
+    if column.undefined:
+        text += f" +{column.undefined} not defined"
+    return text
+
+
+def table(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Header and rows: a metric a row, a protocol a column."""
+    names = list(report.protocols)
+    arrows = {"higher": "↑", "lower": "↓", "": ""}
+    rows = []
+    for metric in report.metrics:
+        cells = [cell(report.column(f"{protocol}.{metric}")) for protocol in names]
+        rows.append([f"{metric} {arrows[report.better[metric]]}".rstrip(), *cells])
+    return ["metric", *names], rows
+
+
+def head(report: Report) -> list[str]:
+    """What was measured, on what, and what to know before a number is read."""
+    system, data = report.system, report.data
+    where = f"{data.set}, {data.split}" if data.set else ", ".join(data.folders.values())
+    weights = f", weights {system.sha256[:12]}" if system.sha256 else ""
+    return [
+        f"{system.kind} {system.name}{weights}, on {where}: {len(report.photos)} photos",
+        f"results: {system.saved}",
+        *(f"training photos: {line}" for line in report.guard.lines),
+        *(f"note: {warning}" for warning in report.warnings),
+    ]
+
+
+def tail(report: Report) -> list[str]:
+    """What stands below the table: empty columns, photos left out, worst ones."""
+    lines = []
+    for reason in dict.fromkeys(column.missing for column in report.columns if column.missing):
+        names = dict.fromkeys(column.metric for column in report.columns if column.missing == reason)
+        lines.append(f"no {', '.join(names)}: {reason}")
+    first = next((column for column in report.columns if column.worst), None)
+    if first is not None:
+        lines.append(f"worst by {first.name}: {listed(first.worst[:5])}")
+    lines += [f"left out: {name}: {reason}" for name, reason in report.failed.items()]
+    return lines
+
+
+def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]], str]:
+    """Header, rows and a last line: published numbers of the same data, protocol and metric variant.
+
+    reports: by the names that their rows get, all on the same data.
+    """
+    first = next(iter(reports.values()))
+    measured: dict[str, list[list[str]]] = {}
+    for name, report in reports.items():
+        for column in report.columns:
+            if column.mean is not None:
+                row = [column.name, f"{name} (measured)", number(column.mean), ""]
+                measured.setdefault(column.name, []).append(row)
+    found, others = leaderboard.beside(first.data.set, first.data.split, measured)
+    rows = []
+    for column_name, own in measured.items():
+        of_column = [row for row in found if f"{row.protocol}.{row.metric}" == column_name]
+        if of_column:
+            rows += [[column_name, row.method, f"{row.value:g}", row.source] for row in of_column] + own
+    last = f"{others} other published numbers on this set have another or no stated protocol or variant."
+    return ["column", "method", "value", "source"], rows, last if rows or others else ""
+
+
+def to_csv(report: Report) -> str:
+    """A row a photo: name, values by column, gains by protocol. ``inf`` is infinite, empty not defined."""
+    columns = [column.name for column in report.columns if not column.missing]
+    gains = list(dict.fromkeys(name for row in report.photos for name in row.gains))
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["name", *columns, *(f"{name}.gain" for name in gains)])
+    for row in report.photos:
+        values = [row.values.get(name) for name in columns] + [row.gains.get(name) for name in gains]
+        writer.writerow([row.name, *("" if value is None else repr(value) for value in values)])
+    return stream.getvalue()
+
+
+def to_markdown(report: Report) -> str:
+    """The whole report but for the photos' rows."""
+    parts = [f"# {_escape(report.system.name)}", "\n".join(f"- {_escape(line)}" for line in head(report))]
+    parts.append(markdown_table(*table(report)))
+    parts.append("Mean ± standard deviation over photos (count). Infinite values are left out of the mean.")
+    parts += ["\n".join(f"- {_escape(line)}" for line in tail(report))] if tail(report) else []
+    header, rows, last = published({report.system.name: report})
+    if last:
+        parts.append("## Published, same data, protocol and metric variant")
+        parts += [markdown_table(header, rows)] if rows else []
+        parts.append(last)
+    parts.append("## Protocols")
+    parts.append("\n".join(f"- `{name}`: {title}" for name, title in report.protocols.items()))
+    parts.append("## Metrics")
+    parts.append("\n".join(f"- `{name}`: {title}" for name, title in report.metrics.items()))
+    made = ", ".join(f"{name} {version}" for name, version in report.made.items())
+    parts.append(f"Made with {made}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Names of users in Markdown: no table breaks, no markup."""
+    text = shown(text).replace("\\", "\\\\")
+    for mark in "|<`*":
+        text = text.replace(mark, f"&#{ord(mark)};")
+    return text
+
+
+def to_json(report: Report) -> str:
+    """What ``scoring.read_report`` reads. Infinite values are the text ``Infinity``."""
+    return report.model_dump_json(indent=1) + "\n"
+
+
+def claim(folder: Path, *, overwrite: bool) -> None:
+    """Make sure before the work that a report may be written here. Raises UseError."""
+    if folder.exists() and not folder.is_dir():
+        raise UseError(f"{shown(folder)}: expected a folder for the report, found a file")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise UseError(f"{shown(folder)}: the folder is not empty; choose another, or --overwrite")
+
+
+def write_report(report: Report, folder: Path, *, pictures: int) -> None:
+    """Write all files of a report. pictures: photos that the page shows, worst first."""
+    from lowlight.evaluation.page import to_html
+
+    write_file(folder / "photos.csv", to_csv(report).encode("utf-8", "backslashreplace"))
+    write_file(folder / "report.md", to_markdown(report).encode("utf-8", "backslashreplace"))
+    write_file(folder / "report.html", to_html(report, folder, pictures).encode("utf-8", "backslashreplace"))
+    write_file(folder / "report.json", to_json(report).encode())

@@ -1,0 +1,537 @@
+"""From photos to a report: every case through the system, under every protocol, by every metric.
+
+A column of a report is a protocol with a metric: ``raw.psnr``. Values that are infinite or not defined stand in the
+rows, are counted, and are left out of the mean.
+"""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from lowlight import statistics
+from lowlight.errors import LowlightError, PhotoError, UseError, shown
+from lowlight.evaluation import files, guards, protocols
+from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture, Pool, Undefined
+from lowlight.evaluation.pairing import Case, Role, listed
+from lowlight.photo import Photo
+
+if TYPE_CHECKING:
+    from lowlight.enhancer import Enhancer
+
+RAW_METRICS = (
+    "psnr",
+    "psnr_y",
+    "ssim",
+    "ssim_grey",
+    "lpips_alex",
+    "lpips_vgg",
+    "delta_e_76",
+    "delta_e_2000",
+    "lightness_error",
+    "niqe",
+)
+"""Of protocol ``raw`` by default; without references those that need none."""
+WORST = 10
+"""Photos that a column names as its worst."""
+_COMPARED: dict[str, Role] = {"reference": "reference", "input": "low"}
+"""What metrics compare with, by the file that it is."""
+FITTED = 12
+"""Training pairs that the best constant is chosen on, at most, spread evenly."""
+
+Columns = Mapping[str, Sequence[str]]
+"""Protocol to its metrics."""
+
+
+# The report
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="strings")
+
+
+class System(_Part):
+    """What made the results."""
+
+    kind: Literal["model", "folder"]
+    name: str
+    sha256: str = ""
+    """Of the weights file."""
+    options: dict[str, Any] = {}
+    data: list[str] = []
+    """What the weights say that they were trained on."""
+    saved: str
+    """How results became what is measured."""
+
+
+class Data(_Part):
+    """What was measured on."""
+
+    set: str = ""
+    split: str = ""
+    folders: dict[str, str] = {}
+
+
+class Column(_Part):
+    """A protocol with a metric, over all photos."""
+
+    protocol: str
+    metric: str
+    mean: float | None = None
+    deviation: float | None = None
+    """Standard deviation over photos (n - 1)."""
+    count: int = 0
+    """Photos in the mean."""
+    infinite: int = 0
+    undefined: int = 0
+    pooled: bool = False
+    """The mean is over all pixels of the set, as the release takes it."""
+    missing: str = ""
+    """Why there are no numbers."""
+    worst: list[str] = []
+
+    @property
+    def name(self) -> str:
+        return f"{self.protocol}.{self.metric}"
+
+
+class File(_Part):
+    """A file that was read."""
+
+    path: str
+    sha256: str
+
+
+class Row(_Part):
+    """One photo."""
+
+    name: str
+    files: dict[Role, File]
+    values: dict[str, float | None]
+    """By column; None: not defined."""
+    gains: dict[str, float] = {}
+    """By protocol."""
+
+
+class Guard(_Part):
+    """What is known of photos being in training and evaluation both."""
+
+    known: bool
+    """Whether the training photos' marks were at hand."""
+    trained: int = 0
+    """Marks of training photos."""
+    leaks: list[guards.Leak] = []
+    lines: list[str] = []
+
+
+class Report(_Part):
+    """All that a number needs to be believed."""
+
+    version: Literal[1] = 1
+    made: dict[str, str]
+    """Versions and time."""
+    system: System
+    data: Data
+    options: dict[str, Any]
+    protocols: dict[str, str]
+    """Name to what it does."""
+    metrics: dict[str, str]
+    better: dict[str, Literal["higher", "lower", ""]]
+    guard: Guard
+    warnings: list[str]
+    columns: list[Column]
+    photos: list[Row]
+    failed: dict[str, str] = Field(default_factory=dict)
+    """Photos left out, with the reason."""
+
+    def column(self, name: str) -> Column | None:
+        """By its name, ``raw.psnr``."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+# Systems
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A case's files, read."""
+
+    case: Case
+    photos: Mapping[Role, Photo]
+    digests: Mapping[Role, str]
+
+    def picture(self, role: Role) -> Picture:
+        return files.to_picture(self.photos[role].samples)
+
+
+def load(case: Case) -> Loaded:
+    """Read a case's files. Raises PhotoError."""
+    found = {role: files.read(path) for role, path in case.files().items()}
+    return Loaded(
+        case,
+        {role: photo for role, (photo, _) in found.items()},
+        {role: digest for role, (_, digest) in found.items()},
+    )
+
+
+class Judged(Protocol):
+    """What makes results: a model, or whoever filled a folder."""
+
+    def result(self, loaded: Loaded, run: protocols.Run, constant: float | None) -> Picture:
+        """The result of a case before any correction."""
+        ...
+
+    constant_range: tuple[float, float]
+    """Where the best constant lies."""
+
+
+class Finished:
+    """Results that lie in a folder."""
+
+    constant_range = (0.25, 4.0)
+
+    def result(self, loaded: Loaded, run: protocols.Run, constant: float | None) -> Picture:
+        """The file's picture; with a constant times that gain."""
+        if run not in ("asked", "constant"):
+            raise UseError(
+                "a folder of finished pictures can't be told a lightness; evaluate the model instead"
+            )
+        picture = loaded.picture("result" if loaded.case.result is not None else "low")
+        return picture if constant is None else protocols.gained(picture, constant)[0]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model, through the enhancer that users get."""
+
+    enhancer: Enhancer
+    controls: Mapping[str, Any] = field(default_factory=dict)
+    rounding: Literal["round", "truncate"] = "round"
+    constant_range = (0.1, 0.8)
+
+    def result(self, loaded: Loaded, run: protocols.Run, constant: float | None) -> Picture:
+        """What the model makes of the dark photo, in 16 bits and rounded (or truncated) to 8."""
+        dark = loaded.photos["low"]
+        asked: dict[str, Any] = dict(self.controls)
+        if run == "constant":
+            asked["lightness"] = constant
+        elif run != "asked":
+            wanted = statistics.mean(loaded.photos["reference"].samples)
+            if run == "reference_steps":
+                _, wanted = protocols.dimma_lightness(statistics.mean(dark.samples), wanted)
+            asked["lightness"] = wanted
+        wide = replace(dark, samples=_widened(dark.samples))
+        made, _ = self.enhancer.enhance_photo(wide, self.enhancer.controls(**asked))
+        picture = files.to_picture(made.samples)
+        if self.rounding == "truncate":
+            picture = Picture(protocols.truncated(picture.raw), picture.raw)
+        return picture
+
+
+def _widened(samples: NDArray[Any]) -> Any:
+    """8 bits in 16: the same photo to a method, and a result that is known before its rounding."""
+    return samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples
+
+
+# Plans
+
+
+def default_columns(*, model: bool, reference: bool) -> dict[str, tuple[str, ...]]:
+    """What is measured where nobody chooses."""
+    if not reference:
+        return {"raw": tuple(name for name in RAW_METRICS if METRICS[name].compares == "")}
+    names = ["raw", *protocols.GT_MEANS, *(["reference_lightness"] if model else [])]
+    return {name: RAW_METRICS if name == "raw" else protocols.DEFAULT_METRICS for name in names}
+
+
+def check_columns(columns: Columns, *, model: bool, roles: Iterable[Role], constant: bool) -> None:
+    """Raises UseError for what can't be measured with the photos given."""
+    protocols.find_protocols(list(columns))
+    roles = set(roles)
+    for name, metrics in columns.items():
+        chosen = protocols.PROTOCOLS[name]
+        if chosen.needs_reference and "reference" not in roles:
+            raise UseError(f"protocol {name} needs references: give --reference")
+        if not model and chosen.run in ("reference", "reference_steps"):
+            raise UseError(f"protocol {name} tells a model the lightness; finished pictures can't be told")
+        if chosen.run == "constant" and not constant:
+            raise UseError(f"protocol {name}: give --constant, or --train to choose it on training pairs")
+        for metric in metrics:
+            if metric not in METRICS:
+                raise UseError(f"no metric is called {metric!r}; there are: {', '.join(METRICS)}")
+            wanted = METRICS[metric].compares
+            if wanted == "reference" and "reference" not in roles:
+                raise UseError(f"metric {metric} needs references: give --reference")
+            if wanted == "input" and "low" not in roles:
+                raise UseError(f"metric {metric} needs the dark photos: give --low")
+
+
+def choose_constant(system: Judged, pairs: Sequence[Case]) -> float:
+    """The lightness or gain of the highest mean PSNR on training pairs (``low`` and ``reference``)."""
+    step = max(1, math.ceil(len(pairs) / FITTED))
+    loaded = [load(case) for case in pairs[::step]]
+    psnr = METRICS["psnr"]
+
+    def score(value: float) -> float:
+        found = [
+            min(psnr(system.result(each, "constant", value), each.picture("reference")), 100.0)
+            for each in loaded
+        ]
+        return float(np.mean(found))
+
+    return round(protocols.best_constant(score, *system.constant_range), 4)
+
+
+# Guards
+
+
+def look_for_leaks(
+    cases: Sequence[Case], known: Mapping[Literal["trained", "chosen"], Sequence[bytes]], unknown: str
+) -> Guard:
+    """Look for the photos of cases, and their scenes, among marks. unknown: what to say where there are none.
+
+    Photos that can't be read are passed over.
+    """
+    if not any(known.values()):
+        return Guard(known=False, lines=[unknown])
+    marks: dict[str, list[bytes]] = {}
+    for case in cases:
+        for role, path in case.files().items():
+            if role == "result":
+                continue
+            try:
+                marks.setdefault(case.name, []).append(
+                    guards.mark(files.to_8_bits(files.read(path)[0].samples))
+                )
+            except (PhotoError, OSError):
+                continue
+    leaks = guards.find_leaks(known, marks)
+    lines = []
+    for of, kind, words in (
+        ("trained", "photo", "photos were trained on"),
+        ("trained", "scene", "photos show scenes that were trained on (a copy, or another exposure)"),
+        ("chosen", "photo", "photos chose this checkpoint among others: their scores are too good"),
+        ("chosen", "scene", "photos show scenes that chose this checkpoint: their scores are too good"),
+    ):
+        if names := [leak.name for leak in leaks if (leak.of, leak.kind) == (of, kind)]:
+            lines.append(f"{len(names)} of {len(marks)} {words}: {listed(names)}")
+    count = len(known.get("trained", ()))
+    if not any(leak.of == "trained" for leak in leaks):
+        lines.insert(
+            0, f"no photo or scene was found among the marks of {count} training photos (crops are not found)"
+        )
+    return Guard(known=True, trained=count, leaks=leaks, lines=lines)
+
+
+# Scoring
+
+
+@dataclass
+class _Tally:
+    """What of a column comes together photo by photo."""
+
+    metric: Metric
+    pool: Pool | None
+    values: dict[str, float | None] = field(default_factory=dict)
+    missing: str = ""
+    doubts: dict[str, list[str]] = field(default_factory=dict)
+
+
+@dataclass
+class Scores:
+    """What scoring gives a report."""
+
+    columns: list[Column]
+    rows: list[Row]
+    failed: dict[str, str]
+    warnings: list[str]
+
+
+def score(
+    system: Judged,
+    cases: Sequence[Case],
+    columns: Columns,
+    *,
+    constant: float | None = None,
+    keep: Callable[[str, Picture], None] = lambda name, picture: None,
+    progress: Callable[[], None] = lambda: None,
+) -> Scores:
+    """Measure all cases. A photo that can't be read or enhanced is left out by name, and the rest goes on.
+
+    keep: called with each photo's name and first result. progress: called after each photo.
+    """
+    tallies = {
+        (protocol, name): _Tally(METRICS[name], None if (make := METRICS[name].pool) is None else make())
+        for protocol, names in columns.items()
+        for name in names
+    }
+    rows: list[Row] = []
+    failed: dict[str, str] = {}
+    for case in cases:
+        try:
+            loaded = load(case)
+            gains = _score_case(system, loaded, columns, tallies, constant, keep)
+        except LowlightError as error:
+            failed[case.name] = str(error)
+        else:
+            found = {
+                role: File(path=str(path), sha256=loaded.digests[role]) for role, path in case.files().items()
+            }
+            values = {f"{p}.{m}": tally.values.get(case.name) for (p, m), tally in tallies.items()}
+            rows.append(Row(name=case.name, files=found, values=values, gains=gains))
+        progress()
+    warnings = [
+        f"{metric}: {reason}: {listed(names)}"
+        for metric, reason, names in dict.fromkeys(
+            (name, reason, tuple(names))
+            for (_, name), tally in tallies.items()
+            for reason, names in tally.doubts.items()
+        )
+    ]
+    return Scores([_column(p, m, tally) for (p, m), tally in tallies.items()], rows, failed, warnings)
+
+
+def _score_case(
+    system: Judged,
+    loaded: Loaded,
+    columns: Columns,
+    tallies: Mapping[tuple[str, str], _Tally],
+    constant: float | None,
+    keep: Callable[[str, Picture], None],
+) -> dict[str, float]:
+    """Measure one case; gives the gains it took. Values are kept only when the whole case is done."""
+    name = loaded.case.name
+    others = {kind: loaded.picture(role) for kind, role in _COMPARED.items() if role in loaded.photos}
+    results: dict[protocols.Run, Picture] = {}
+    gains: dict[str, float] = {}
+    values: dict[tuple[str, str], float | None] = {}
+    measured: list[tuple[_Tally, Picture, Picture | None]] = []
+    for protocol, names in columns.items():
+        chosen = protocols.PROTOCOLS[protocol]
+        if chosen.run not in results:
+            results[chosen.run] = system.result(
+                loaded, chosen.run, constant if chosen.run == "constant" else None
+            )
+        picture = results[chosen.run]
+        if chosen.gain is not None:
+            picture, gains[protocol] = chosen.apply(picture, others["reference"])
+        for metric in names:
+            tally = tallies[protocol, metric]
+            if tally.missing:
+                continue
+            other = others.get(tally.metric.compares)
+            try:
+                values[protocol, metric] = tally.metric(picture, other)
+            except Missing as error:
+                tally.missing = str(error)
+                continue
+            except Undefined:
+                values[protocol, metric] = None
+                continue
+            measured.append((tally, picture, other))
+    keep(name, next(iter(results.values())))
+    for key, value in values.items():
+        tallies[key].values[name] = value
+    for tally, picture, other in measured:
+        if doubt := tally.metric.doubt(picture):
+            tally.doubts.setdefault(doubt, []).append(name)
+        if tally.pool is not None and other is not None:
+            tally.pool.add(picture, other)
+    return gains
+
+
+def _column(protocol: str, metric: str, tally: _Tally) -> Column:
+    finite = {
+        name: value for name, value in tally.values.items() if value is not None and math.isfinite(value)
+    }
+    numbers = np.array(list(finite.values()))
+    mean = float(numbers.mean()) if len(numbers) else None
+    if tally.pool is not None and tally.values:
+        mean = tally.pool.value()
+    sign = {"higher": 1, "lower": -1, "": 0}[tally.metric.better]
+    worst = sorted(finite, key=lambda name: sign * finite[name])[:WORST] if sign else []
+    return Column(
+        protocol=protocol,
+        metric=metric,
+        mean=mean,
+        deviation=float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
+        count=len(numbers),
+        infinite=sum(value is not None and math.isinf(value) for value in tally.values.values()),
+        undefined=sum(value is None for value in tally.values.values()),
+        pooled=tally.pool is not None,
+        missing=tally.missing,
+        worst=worst,
+    )
+
+
+def make_report(
+    system: System,
+    data: Data,
+    options: dict[str, Any],
+    guard: Guard,
+    warnings: Sequence[str],
+    scores: Scores,
+) -> Report:
+    """Put together what was found."""
+    used = {column.protocol: protocols.PROTOCOLS[column.protocol].title for column in scores.columns}
+    metrics = {column.metric: METRICS[column.metric] for column in scores.columns}
+    return Report(
+        made=versions(),
+        system=system,
+        data=data,
+        options=options,
+        protocols=used,
+        metrics={name: metric.title for name, metric in metrics.items()},
+        better={name: metric.better for name, metric in metrics.items()},
+        guard=guard,
+        warnings=[*warnings, *scores.warnings],
+        columns=scores.columns,
+        photos=scores.rows,
+        failed=scores.failed,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of what computes, and the time."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from lowlight import __version__
+
+    found = {}
+    for name in ("numpy", "scipy", "onnxruntime", "pillow", "pyvips"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+
+    return {
+        "lowlight": __version__,
+        "python": platform.python_version(),
+        **found,
+        "machine": platform.machine(),
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def read_report(path: Path) -> Report:
+    """A report from its folder or ``report.json``. Raises UseError naming the file and what is wrong."""
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise UseError(
+            f"{shown(file)}: expected a report of `lowlight evaluate -o`: {error.strerror}"
+        ) from None
+    try:
+        return Report.model_validate_json(text)
+    except ValueError as error:
+        first = " ".join(str(error).split())[:120]
+        raise UseError(f"{shown(file)}: expected a report of `lowlight evaluate -o`: {first}") from None
