@@ -85,6 +85,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     examples = [path.name for path in (ROOT / "examples").glob("*.[jp]*g") if ".enhanced." not in path.name]
     for name in [*names, *(f"examples/{name}" for name in examples)]:
         save(name, rng.integers(0, 60, (16, 24, 3), np.uint8))
+    for exposure in (1, 2, 4):
+        save(f"exposures/scene/{exposure}.png", np.full((16, 24, 3), 50 * exposure, np.uint8))
     write_photo(Photo(rng.integers(0, 9000, (16, 24, 3), np.uint16)), Path("deep.tif"))
     for index in range(6):
         light = np.asarray(Image.fromarray(rng.integers(60, 256, (4, 5, 3), np.uint8)).resize((40, 32)))

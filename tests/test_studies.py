@@ -116,3 +116,9 @@ def test_seeds_spread(tmp_path: Path) -> None:
     assert deviation == pytest.approx(abs(first - second) / 2**0.5)
     # Runs that are there already are not trained again.
     assert run("seeds", tmp_path / "out", f"recipe={recipe}", *changes).table.rows == findings.table.rows
+
+
+def test_the_page_names_every_study() -> None:
+    page = Path(__file__).parents[1] / "docs" / "studies.md"
+    rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
+    assert [row.split("`")[1] for row in rows] == studies.names()
