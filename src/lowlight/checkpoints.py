@@ -31,7 +31,7 @@ from lowlight.weights import Tensors, describe_foreign
 MAX_BYTES = 2**32
 """Of a file, and of all its tensors together; published checkpoints hold at most 600 MB."""
 MAX_PICKLE = 2**26
-MAX_OPERATIONS = 500_000
+MAX_OPERATIONS = 200_000
 """Of a pickle: about 35 a tensor."""
 MAX_ENTRIES = 100_000
 """Of a zip archive: one a tensor."""
@@ -102,6 +102,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         tensors, settings = _read_zip(data) if data[:2] == b"PK" else _read_stream(data)
     except WeightsError as error:
         raise WeightsError(f"{shown(path)}: {error}") from None
+    except (ValueError, TypeError, LookupError, OverflowError):  # numbers and kinds that no checkpoint has
+        raise WeightsError(f"{shown(path)}: {_damaged('its pickle makes no sense')}") from None
     return Checkpoint(tensors, settings, {path.name: hashlib.sha256(data).hexdigest()})
 
 
@@ -365,7 +367,10 @@ def _word(name: object) -> str:
 
 
 class _Machine:
-    """Runs one pickle on a stack of plain values. Memory is bounded by the operations, and none of them calls out."""
+    """Runs one pickle on a stack of plain values. Memory is bounded by the operations, and none of them calls out.
+
+    What makes no sense is a ValueError, TypeError or LookupError.
+    """
 
     def __init__(self, stream: io.BytesIO) -> None:
         self._stream = stream
@@ -377,17 +382,14 @@ class _Machine:
         """Bytes of an element, by storage key."""
 
     def run(self) -> Any:
-        """The value that the pickle makes; raises WeightsError."""
-        try:
-            for count, (operation, argument, _) in enumerate(pickletools.genops(self._stream)):
-                if count > MAX_OPERATIONS:
-                    raise WeightsError(f"its pickle has more than {MAX_OPERATIONS} operations")
-                if operation.name == "STOP":
-                    return self._stack.pop()
-                self._do(operation.name, argument)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError):
-            pass
-        raise _damaged("its pickle cannot be read")
+        """The value that the pickle makes."""
+        for count, (operation, argument, _) in enumerate(pickletools.genops(self._stream)):
+            if count > MAX_OPERATIONS:
+                raise WeightsError(f"its pickle has more than {MAX_OPERATIONS} operations")
+            if operation.name == "STOP":
+                return self._stack.pop()
+            self._do(operation.name, argument)
+        raise ValueError("no end")
 
     def _do(self, operation: str, argument: Any) -> None:
         stack = self._stack
