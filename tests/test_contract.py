@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import lowlight
+import tiny as smallest
 from lowlight import methods, tiles
 from lowlight.engines import Engine
 from lowlight.engines.onnx import OnnxEngine
@@ -353,12 +354,12 @@ def pair(height: int, width: int) -> tuple[Picture, Picture]:
     return made[0], made[1]
 
 
-def stage_of(tiny: Tiny, name: str) -> tuple[Stage, Mixture]:
+def stage_of(tiny: Tiny, name: str, folder: Path) -> tuple[Stage, Mixture]:
     data = Mixture([(PairDrawer([pair(96, 96)]), 1.0)])
     found = methods.room(tiny.method.name, "training").stages[name]
     torch.manual_seed(0)
-    config = type(tiny.method).tiny_config()  # type: ignore[attr-defined]
-    return found(config, found.tiny_settings(), data, torch.device("cpu")), data
+    config = smallest.config(tiny.method.name, found.part)
+    return found(config, smallest.settings(found, folder), data, torch.device("cpu")), data
 
 
 def moment() -> Moment:
@@ -366,9 +367,11 @@ def moment() -> Moment:
 
 
 @pytest.mark.slow
-def test_a_step_of_each_player_lowers_its_loss_and_reaches_all_its_parameters(tiny: Tiny) -> None:
+def test_a_step_of_each_player_lowers_its_loss_and_reaches_all_its_parameters(
+    tiny: Tiny, tmp_path: Path
+) -> None:
     for name in methods.room(tiny.method.name, "training").stages:
-        stage, data = stage_of(tiny, name)
+        stage, data = stage_of(tiny, name, tmp_path)
         for network in stage.networks.values():
             redraw(network.train())
         players = stage.players()

@@ -39,9 +39,9 @@ def filled(weights: str = "weights_mdn.json") -> Dimmer:
     return Dimmer.from_arrays({row[0]: fill.tensor(*row) for row in rows}, CURVE, 0.3 * CURVE)
 
 
-def pixels(planes: np.ndarray) -> np.ndarray:
-    """(channels, height, width) as (height * width, channels)."""
-    return planes.reshape(len(planes), -1).T
+def flat(planes: np.ndarray) -> np.ndarray:
+    """(..., height, width) as (..., height * width)."""
+    return planes.reshape(*planes.shape[:-2], -1)
 
 
 def photo(name: str = "light", height: int = 60, width: int = 50) -> np.ndarray:
@@ -52,7 +52,7 @@ class Recorded:
     """Gives the draws of a fixture."""
 
     def __init__(self, fixture: dict[str, np.ndarray]) -> None:
-        self.draws = fixture["z_illumination"].ravel(), pixels(fixture["u"]), pixels(fixture["z"])
+        self.draws = flat(fixture["z_illumination"]), flat(fixture["u"]), flat(fixture["z"])
 
     def take(self, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         assert count == len(self.draws[0])
@@ -66,13 +66,13 @@ class Recorded:
 def test_mixture_and_samples(name: str) -> None:
     fixture = np.load(FIXTURES / "mdn.npz")
     dimmer = filled() if name == "fill" else authors(name)
-    mixture = dimmer.mixture(pixels(fixture["x"][0]))
+    mixture = dimmer.mixture(flat(fixture["x"][0]))
     for part, found in zip(("mu", "sigma", "pi"), mixture, strict=True):
-        expected = fixture[f"{name}_{part}"].reshape(3, 4, -1).transpose(2, 0, 1)
+        expected = flat(fixture[f"{name}_{part}"])
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-    values, component = sample(*mixture, pixels(fixture["u"]), pixels(fixture["z"]))
-    assert np.array_equal(component, pixels(fixture[f"{name}_component"]))
-    expected = pixels(fixture[f"{name}_sample"])
+    values, component = sample(*mixture, flat(fixture["u"]), flat(fixture["z"]))
+    assert np.array_equal(component, flat(fixture[f"{name}_component"]))
+    expected = flat(fixture[f"{name}_sample"])
     np.testing.assert_allclose(values, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
@@ -80,20 +80,20 @@ def test_deterministic_rival() -> None:
     fixture = np.load(FIXTURES / "mdn.npz")
     dimmer = filled("weights_dcnn.json")
     assert dimmer.config == DimmerConfig(kind="deterministic")
-    found, expected = dimmer.expected(pixels(fixture["x"][0])), pixels(fixture["deterministic_output"])
+    found, expected = dimmer.expected(flat(fixture["x"][0])), flat(fixture["deterministic_output"])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 def test_temperature_scales_variances_and_sharpens_the_choice() -> None:
-    means = np.zeros((1, 3, 2), np.float32)
-    deviations, weights = means + 0.2, np.broadcast_to(np.float32([0.8, 0.2]), means.shape)
+    means = np.zeros((3, 2, 1), np.float32)
+    deviations, weights = means + 0.2, np.broadcast_to(np.float32([[0.8], [0.2]]), means.shape)
     assert tempered(means, deviations, weights, 1)[2] is weights
     _, wider, flatter = tempered(means, deviations, weights, 2)
     np.testing.assert_allclose(wider, 0.2 * np.sqrt(2), rtol=1e-6)
-    np.testing.assert_allclose(flatter[0, 0], [2 / 3, 1 / 3], rtol=1e-5)
+    np.testing.assert_allclose(flatter[0, :, 0], [2 / 3, 1 / 3], rtol=1e-5)
     _, none, chosen = tempered(means, deviations, weights, 0)
     assert not none.any()
-    assert chosen[0, 0].tolist() == [1, 0]
+    assert chosen[0, :, 0].tolist() == [1, 0]
 
 
 # Calibration
@@ -135,7 +135,9 @@ def test_mended_edges_are_no_darker_than_the_rest(pairs: dict[str, np.ndarray]) 
 def test_an_even_camera_is_found_even() -> None:
     """Half the light is left everywhere: every bin says so, also those that no pixel fell into."""
     light = np.linspace(40, 200, 3000).reshape(50, 20, 3)
-    mean, std = calibration.calibrate([((light / 2).astype(np.float32) / 255, light.astype(np.float32) / 255)])
+    mean, std = calibration.calibrate(
+        [((light / 2).astype(np.float32) / 255, light.astype(np.float32) / 255)]
+    )
     np.testing.assert_allclose(mean, 0.5, rtol=1e-5)
     np.testing.assert_allclose(std, 0, atol=1e-5)
 
@@ -260,7 +262,7 @@ def test_draws_continue_where_they_were() -> None:
     whole, parts = Seeded(3), Seeded(3)
     pieces = [parts.take(count) for count in (7, 1, 92)]
     for index, drawn in enumerate(whole.take(100)):
-        assert np.array_equal(np.concatenate([piece[index] for piece in pieces]), drawn)
+        assert np.array_equal(np.concatenate([piece[index] for piece in pieces], axis=-1), drawn)
 
 
 # Files

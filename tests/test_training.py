@@ -18,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 import lowlight
+import tiny
 from lowlight import methods, weights
 from lowlight.errors import LowlightError, RecipeError
 from lowlight.training.checkpoint import Checkpoint, TrainingError
@@ -343,8 +344,8 @@ def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str) ->
         changes: dict[str, Any] = {
             "method": method,
             "stage": stage,
-            "config": methods.find(method).tiny_config().model_dump(),  # type: ignore[attr-defined]
-            "settings": found.tiny_settings().model_dump(),
+            "config": tiny.config(method, found.part).model_dump(),
+            "settings": tiny.settings(found, root).model_dump(),
             "steps": 4,
             "batches": [{"crop": 32, "count": 2}],
             "validation": {

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from lowlight import weights
 from lowlight.errors import LowlightError
+from lowlight.methods import Array
 from lowlight.weights import write_file
 
 _KEY = "lowlight.checkpoint"
@@ -59,6 +60,10 @@ class Checkpoint:
             if name.startswith(f"{prefix}.")
         }
 
+    def arrays(self) -> dict[str, Array]:
+        """The stage's small arrays."""
+        return {name: tensor.numpy() for name, tensor in self.part("arrays").items()}
+
 
 def module_tensors(prefix: str, modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """States of modules under ``prefix.module.key``."""
@@ -96,6 +101,14 @@ def read_network(path: Path, name: str) -> dict[str, Tensor]:
         return checkpoint.part(f"average.{name}") or checkpoint.part(f"network.{name}")
     tensors = weights.load_tensors(weights.open_weights(path))
     return {key: torch.from_numpy(tensor.copy()) for key, tensor in tensors.items()}
+
+
+def read_arrays(path: Path) -> dict[str, Array]:
+    """Small arrays beside the tensors of a weights file or checkpoint that a network starts from."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        if _KEY in (file.metadata() or {}):
+            return Checkpoint.read(path).arrays()
+    return weights.open_weights(path).arrays
 
 
 def optimizer_tensors(prefix: str, optimizer: Optimizer) -> dict[str, Tensor]:

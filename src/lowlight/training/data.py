@@ -46,8 +46,9 @@ class Pairs(_Spec):
     kind: Literal["pairs"] = "pairs"
     dark: Path
     light: Path
-    names: Path | None = None
-    """Text file below the root with one stem a line: only these are taken. Without it every photo needs its partner."""
+    names: Path | tuple[str, ...] | None = None
+    """Stems of the pairs to take, or a text file below the root with one a line. Without it every photo needs
+    its partner."""
     exclude: tuple[str, ...] = ()
     histograms: Path | None = None
     """.npz with ``name`` (n,), ``low`` and ``high`` (n, 3, 256): counts over the whole photos, where the
@@ -224,6 +225,8 @@ def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
     dark, light = (_photos(root / folder, spec.exclude) for folder in (spec.dark, spec.light))
     if spec.names is None:
         names = sorted(dark.keys() | light.keys())
+    elif isinstance(spec.names, tuple):
+        names = [name for name in spec.names if name not in spec.exclude]
     else:
         try:
             text = (root / spec.names).read_text("utf-8-sig")
@@ -373,6 +376,10 @@ class Mixture:
         """The picture with the shortest side: the largest crop that fits all."""
         return min(self.pictures(), key=lambda picture: min(picture.pixels.shape[:2]))
 
+    def draw(self, rng: np.random.Generator) -> Pair:
+        """A pair of one of the sources."""
+        return self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
+
     def marks(self) -> set[bytes]:
         """Marks of all photos that are real, to find them again among those that the network is judged on."""
         return {
@@ -400,7 +407,7 @@ class Mixture:
         tables = np.empty((2, count, 3, 256), np.float32)
         counts = np.empty((2, count, 3, 256))
         for index in range(count):
-            pair = self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
+            pair = self.draw(rng)
             height, width = pair[0].pixels.shape[:2]
             top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
             turn = int(rng.integers(8))

@@ -37,6 +37,7 @@ from lowlight.training.checkpoint import (
     load_optimizer,
     module_tensors,
     optimizer_tensors,
+    read_arrays,
     read_network,
 )
 from lowlight.training.data import Batch, Mixture
@@ -114,6 +115,8 @@ def _loop(
     stop: Callable[[], bool],
 ) -> Outcome:
     recipe, place = run.recipe, out / "checkpoint.safetensors"
+    if run.step == 0 and recipe.validation is not None and recipe.validation.at_start:
+        _validate(run, out, journal)
     pace = time.monotonic(), run.step
     while run.step < recipe.steps:
         run.advance()
@@ -149,9 +152,12 @@ def _validate(run: _Run, out: Path, journal: Journal) -> None:
     if run.validator is None:
         run.write_weights(out / "last.safetensors", {})
         return
-    samples = out / "samples"
-    samples.mkdir(exist_ok=True)
-    scores, score = run.validator.run(run.method, run.enhancer_network(), samples / f"{run.step:07d}")
+    if run.stage.part:
+        scores, score = run.validator.judge(run.stage, run.averages)
+    else:
+        samples = out / "samples"
+        samples.mkdir(exist_ok=True)
+        scores, score = run.validator.run(run.method(), run.enhancer_network(), samples / f"{run.step:07d}")
     # Weights first: after a crash between the two files the checkpoint's best is scored again.
     best = run.best is None or score > run.best
     flat = _flat(scores)
@@ -160,7 +166,7 @@ def _validate(run: _Run, out: Path, journal: Journal) -> None:
         run.best = score
         run.write_weights(out / "best.safetensors", flat)
     words = "  ".join(
-        f"{name} {given} {found['psnr']:.2f} dB {found['ssim']:.4f}"
+        f"{name} {given} " + " ".join(_measure(metric, value) for metric, value in found.items())
         for name, modes in scores.items()
         for given, found in modes.items()
     )
@@ -200,7 +206,6 @@ class _Run:
                 f"start: no network {min(unknown)!r}; the stage has: {', '.join(self.stage.networks)}"
             )
         self.config = config
-        self.method = methods.find(recipe.method)(config, self.stage.arrays())
         self.players = self.stage.players()
         self.optimizers = {name: _optimizer(player) for name, player in self.players.items()}
         self.averages = self.stage.networks
@@ -221,6 +226,12 @@ class _Run:
             tensors = read_network(path, name)
             for networks in (self.stage.networks, self.averages):
                 load_module(networks[name], tensors, str(path))
+            if arrays := read_arrays(path):
+                self.stage.inherit(arrays)
+
+    def method(self) -> methods.Method:
+        """The method as it would observe photos for users."""
+        return methods.find(self.recipe.method)(self.config, self.stage.arrays())
 
     # One step
 
@@ -303,6 +314,8 @@ class _Run:
             tensors |= module_tensors("average", self.averages)
         for name, optimizer in self.optimizers.items():
             tensors |= optimizer_tensors(f"optimizer.{name}", optimizer)
+        arrays = self.stage.arrays()
+        tensors |= {f"arrays.{name}": torch.from_numpy(np.array(each)) for name, each in arrays.items()}
         tensors["random.generator"] = self.generator.get_state()
         tensors["random.torch"] = torch.get_rng_state()
         if self.device.type == "cuda":
@@ -327,6 +340,7 @@ class _Run:
                 load_module(self.averages[name], checkpoint.part(f"average.{name}"), where)
         for name, optimizer in self.optimizers.items():
             load_optimizer(optimizer, checkpoint.part(f"optimizer.{name}"))
+        self.stage.inherit(checkpoint.arrays())
         random = checkpoint.part("random")
         torch.set_rng_state(random["torch"])
         if self.device.type == "cuda" and "cuda" in random:
@@ -356,6 +370,7 @@ class _Run:
         header = weights.Header(
             name=recipe.name,
             method=recipe.method,
+            part=self.stage.part,
             config=self.config.model_dump(mode="json"),
             licence=recipe.licence,
             data=list(recipe.sources),
@@ -406,7 +421,11 @@ def _without_places(recipe: Recipe) -> dict[str, Any]:
     """The recipe for others to read: where things lay on this machine is left out."""
     values = recipe.model_dump(mode="json")
     del values["data"]["root"]
-    return {**values, "start": {name: path.name for name, path in recipe.start.items()}}
+    values["start"] = {name: path.name for name, path in recipe.start.items()}
+    for key, value in recipe.settings.items():
+        if isinstance(value, str) and Path(value).is_absolute():
+            values["settings"][key] = Path(value).name
+    return values
 
 
 def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> None:
@@ -457,6 +476,12 @@ def _flat(scores: Scores) -> dict[str, float]:
         for given, metrics in modes.items()
         for metric, value in metrics.items()
     }
+
+
+def _measure(metric: str, value: float) -> str:
+    if metric == "psnr":
+        return f"{value:.2f} dB"
+    return f"{value:.4f}" if metric == "ssim" else f"{metric} {value:.4f}"
 
 
 def _in_words(entry: dict[str, Any]) -> tuple[str, str]:

@@ -47,6 +47,8 @@ class Validation(_Part):
 
     every: int = Field(1000, ge=1)
     """Steps; the last step is always validated."""
+    at_start: bool = False
+    """Before the first step too, so that ``best`` is never worse than what the run starts from."""
     sets: dict[str, ValidationSet] = Field(min_length=1)
     samples: int = Field(4, ge=0)
     """Photos of each set in the grids of samples."""
@@ -60,7 +62,7 @@ class Recipe(_Part):
     method: str
     stage: str
     config: dict[str, Any] = {}
-    """The method's ``Config``: sizes of its network."""
+    """The method's ``Config``: sizes of its network, or of the part that the stage trains."""
     settings: dict[str, Any] = {}
     """The stage's ``Settings``: losses, optimizers, schedules."""
     start: dict[str, Path] = {}
@@ -133,5 +135,5 @@ def stage_settings(recipe: Recipe, where: str) -> tuple[type[Stage], methods.Con
             f"{where}: stage: {recipe.method} has no {recipe.stage!r}; it has: {', '.join(stages)}"
         )
     stage = stages[recipe.stage]
-    config = validate(methods.find(recipe.method).Config, recipe.config, where, "config")
+    config = validate(methods.configs(recipe.method)[stage.part], recipe.config, where, "config")
     return stage, config, validate(stage.Settings, recipe.settings, where, "settings")

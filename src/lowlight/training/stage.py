@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from lowlight.methods import Array
 
 if TYPE_CHECKING:
-    from lowlight.training.data import Batch, Mixture
+    from lowlight.training.data import Batch, Mixture, Pixels
 
 
 class Settings(BaseModel):
@@ -98,6 +98,9 @@ class Stage(ABC):
     """
 
     Settings: ClassVar[type[Settings]] = Settings
+    part: ClassVar[str] = ""
+    """What of the method is trained: a part, whose ``Config`` the recipe's ``config`` then is (see
+    ``methods.configs``); empty: the network that enhances photos."""
     networks: dict[str, nn.Module]
 
     @abstractmethod
@@ -118,7 +121,7 @@ class Stage(ABC):
 
     @abstractmethod
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
-        """The method's ``Network`` among these (``networks`` or their averages): validated and exported."""
+        """The method's ``Network`` (or part) among these (``networks`` or their averages): what users get."""
 
     def batch(self, data: Mixture, moment: Moment, device: torch.device) -> Batch:
         """The next batch; a stage that wants other data than crops of pairs overrides this."""
@@ -132,3 +135,18 @@ class Stage(ABC):
     def arrays(self) -> dict[str, Array]:
         """Small arrays that the method's ``observe`` needs (an estimator, say); kept in the weights' header."""
         return {}
+
+    def inherit(self, arrays: Mapping[str, Array]) -> None:  # noqa: B027 - most stages have nothing to inherit
+        """Take over what the data are too few to tell from ``arrays`` of the weights that the run starts from.
+
+        Also called with the run's own when it goes on, which must then change nothing.
+        """
+
+    def judge(
+        self, networks: Mapping[str, nn.Module], pairs: Sequence[tuple[Pixels, Pixels]]
+    ) -> tuple[dict[str, float], float]:
+        """Of a stage that trains a part: measures on held-out dark and light photos, and their score.
+
+        The score is what the best is chosen by, larger is better. Networks are judged by the photos they make.
+        """
+        raise NotImplementedError

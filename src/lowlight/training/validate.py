@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from lowlight.methods import Method
 from lowlight.photo import Photo
 from lowlight.training.data import Pixels, check_sizes, pair_files, picture_name, read_pixels
 from lowlight.training.recipe import Validation, ValidationSet
+from lowlight.training.stage import Stage
 from lowlight.weights import write_file
 
 SAMPLE_WIDTH = 300
@@ -72,6 +74,17 @@ class Validator:
             total += sum(weight * scores[name][given]["psnr"] for given, weight in chosen.score.items())
             if grids is not None and rows:
                 write_file(grids.with_name(f"{grids.name}-{name}.png"), _grid(rows))
+        return scores, total
+
+    def judge(self, stage: Stage, networks: Mapping[str, nn.Module]) -> tuple[Scores, float]:
+        """Measures of all sets, and the weighted sum of scores, by a stage that trains a part."""
+        scores: Scores = {}
+        total = 0.0
+        for name, chosen in self.recipe.sets.items():
+            pairs = [(pair.dark, pair.light) for pair in self.pairs[name]]
+            measures, score = stage.judge(networks, pairs)
+            scores[name] = {stage.part: measures}
+            total += sum(chosen.score.values()) * score
         return scores, total
 
     def _enhance(self, enhancer: Enhancer, pair: _Pair, given: str) -> Pixels:

@@ -1,10 +1,10 @@
-"""Dimma's training stages."""
+"""Training on pairs: from nothing, or to fine-tune weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from lowlight import statistics, weights
 from lowlight.methods import Array
-from lowlight.methods.dimma import Config, Dimma, descriptor, lightness
+from lowlight.methods.dimma import Config, Dimma, descriptor
+from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, fit
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
 from lowlight.nn.structure import ssim, structure
@@ -23,10 +24,8 @@ from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
-DESCRIPTOR_DRAWS = 4096
-"""Photos that the range of descriptors is taken from."""
 FEWEST_EXPOSURES = 50
-"""Below this many pairs automatic lightness is a constant."""
+"""Below this many pairs automatic lightness is not learned."""
 COARSE = 16
 """Side of the squares whose means ``coarse`` compares, pixels."""
 GAINS = (0.5, 2.0)
@@ -73,6 +72,8 @@ class Paired(stage.Stage):
         ``trained_lpips`` trains the five weight vectors of LPIPS, under dropout, with the network."""
 
     settings: Settings
+    descriptor_draws: ClassVar[int] = 4096
+    """Photos that the range of descriptors is taken from."""
 
     @classmethod
     def tiny_settings(cls) -> Settings:
@@ -80,8 +81,13 @@ class Paired(stage.Stage):
         return cls.Settings(losses=Losses(lpips=0, structure=0.1))
 
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
+        self.config = config
         self.settings = settings
-        self.learned = {**fit_estimator(data), **descriptor_range(data)}
+        estimator = fit_estimator(data)
+        self.knows_lightness = bool(estimator)
+        self.learned = dict(estimator or constant(DEFAULT_LIGHTNESS))
+        if config.body == "tiled":
+            self.learned |= self._descriptor_range(data)
         self.method = Dimma(config, self.learned)
         self.networks: dict[str, nn.Module] = {"network": Network(config).to(device)}
         self.perceptual: perceptual.Perceptual | None = None
@@ -104,6 +110,23 @@ class Paired(stage.Stage):
 
     def arrays(self) -> dict[str, Array]:
         return self.learned
+
+    def inherit(self, arrays: Mapping[str, Array]) -> None:
+        """The range of descriptors grows to hold both; automatic lightness is kept where the data tell none."""
+        if not self.knows_lightness:
+            self.learned |= {name: arrays[name] for name in ARRAYS if name in arrays}
+        for name, wider in (("descriptor_low", np.minimum), ("descriptor_high", np.maximum)):
+            if name in arrays and name in self.learned:
+                self.learned[name] = wider(self.learned[name], arrays[name])
+        self.method = Dimma(self.config, self.learned)
+
+    def _descriptor_range(self, data: Mixture) -> dict[str, Array]:
+        """The smallest and largest value of each number of the descriptor, over photos as training draws them."""
+        rng, device = np.random.default_rng(0), torch.device("cpu")
+        moments = (Moment(0, 1, 1, 16, rng, torch.Generator()) for _ in range(self.descriptor_draws // 16))
+        batches = (self.batch(data, moment, device) for moment in moments)
+        seen = np.stack([descriptor(counts) for batch in batches for counts in batch.dark_counts])
+        return {"descriptor_low": seen.min(axis=0), "descriptor_high": seen.max(axis=0)}
 
     def observe(self, batch: Batch) -> dict[str, Tensor]:
         """The batch's observation, on the device of its pictures."""
@@ -150,20 +173,12 @@ class Paired(stage.Stage):
 
 
 def fit_estimator(data: Mixture) -> dict[str, Array]:
-    """The estimator of automatic lightness, fitted to the photos whose exposure somebody chose."""
+    """The estimator of automatic lightness, fitted to the photos whose exposure somebody chose; of too few none."""
     pairs = list(data.exposures())
     if len(pairs) < FEWEST_EXPOSURES:
-        return lightness.constant(lightness.DEFAULT_LIGHTNESS)
+        return {}
     means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
-    return lightness.fit([dark.counts for dark, _ in pairs], means)[0]
-
-
-def descriptor_range(data: Mixture) -> dict[str, Array]:
-    """The smallest and largest value of each number of the descriptor, over photos as training draws them."""
-    rng = np.random.default_rng(0)
-    batches = (data.batch(rng, 16, 1, torch.device("cpu")) for _ in range(DESCRIPTOR_DRAWS // 16))
-    seen = np.stack([descriptor(counts) for batch in batches for counts in batch.dark_counts])
-    return {"descriptor_low": seen.min(axis=0), "descriptor_high": seen.max(axis=0)}
+    return fit([dark.counts for dark, _ in pairs], means)[0]
 
 
 def _gain(predicted: Tensor, light: Tensor) -> Tensor:
@@ -181,6 +196,3 @@ def _count(pictures: Tensor) -> NDArray[np.float64]:
     """(batch, 3, 256) histograms of the crops themselves."""
     samples = pictures.mul(255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
     return np.stack([statistics.histograms(each) for each in samples])
-
-
-stages: dict[str, type[stage.Stage]] = {"paired": Paired}
