@@ -198,7 +198,7 @@ class Enhancer:
     ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int]:
         """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took.
 
-        While the engine computes a tile, a second thread cuts the next one and keeps the one before.
+        A second thread puts each result in its place while the engine computes the next.
         """
         deep = np.empty(photo.samples.shape, np.uint16)
         values = np.zeros(_DEEP + 1, np.int64)
@@ -208,15 +208,11 @@ class Enhancer:
             values[:] += _keep(self._core(result, window), deep, window)
 
         with ThreadPoolExecutor(1) as second:
-            following = second.submit(self._cut, photo, waiting[0])
             kept: Future[None] | None = None
             while waiting:
                 window = waiting.popleft()
-                tile = following.result()
-                if waiting:
-                    following = second.submit(self._cut, photo, waiting[0])
                 try:
-                    result = self.engine.run(tile, observation)
+                    result = self.engine.run(self._cut(photo, window), observation)
                 except OutOfMemory:
                     smaller = tiles.split(
                         window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
@@ -226,7 +222,6 @@ class Enhancer:
                             f"a tile of {window.outer_width}x{window.outer_height} pixels does not fit in memory"
                         ) from None
                     waiting.extendleft(reversed(smaller))
-                    following = second.submit(self._cut, photo, waiting[0])
                     continue
                 if kept is not None:
                     kept.result()

@@ -105,9 +105,11 @@ class TiledUNet(nn.Module):
         source_lightness, lightness: (batch,), the dark photo's mean (above 0) and the wanted one.
         descriptor: (batch, n), see ``methods.dimma.descriptor``. Gives the enhanced photo, not clipped.
         """
-        gained = (dark * (lightness / source_lightness)[:, None, None, None]).clamp(max=1)
+        # Unshuffled before it is doubled: at full resolution two copies would be the most memory of all.
+        x = F.pixel_unshuffle(dark, self.unshuffle)
+        gained = (x * (lightness / source_lightness)[:, None, None, None]).clamp(max=1)
         embedding = self.embed(source_lightness, lightness, descriptor)
-        x = self.stem(F.pixel_unshuffle(torch.cat([dark, gained], dim=1), self.unshuffle))
+        x = self.stem(torch.cat([x, gained], dim=1))
         skips = []
         for blocks, down in zip(self.encoder, self.downs, strict=True):
             x = blocks(x, embedding)
