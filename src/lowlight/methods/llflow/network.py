@@ -40,9 +40,9 @@ def prepare(dark: Tensor, tables: Tensor) -> Tensor:
 
     dark: (batch, 3, height, width) in [0, 1]; tables: (batch, 3, 256), see ``lowlight.equalise``.
     """
-    raised = (dark + DARKEST).clamp(min=DARKEST)
-    colours = colour_map(raised)
-    return torch.cat([raised.log(), equalise(dark, tables), colours, noise_map(colours)], dim=1)
+    log = (dark + DARKEST).clamp(min=DARKEST).log()
+    colours = colour_map(log.exp())
+    return torch.cat([log, equalise(dark, tables), colours, noise_map(colours)], dim=1)
 
 
 @dataclass(frozen=True)
