@@ -112,7 +112,7 @@ def _plain(rows: NDArray[Any]) -> Array:
 
 
 def _clipped(rows: NDArray[Any]) -> Array:
-    return np.clip(rows, 0, 1).reshape(len(rows), -1).astype(np.float64)
+    return np.asarray(np.clip(rows, 0, 1).reshape(len(rows), -1), np.float64)
 
 
 METRICS = (

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PIXELS = 1 << 16
+PIXELS = 1 << 14
 """Of a strip, about: its float64 planes stay in a core's cache."""
 
 
