@@ -39,6 +39,14 @@ def smooth(height=48, width=64, seed=0):
     return np.stack([110 + 90 * wave for wave in waves], -1).round().astype(np.uint8)
 
 
+def scene(seed, height=96, width=128):
+    """A picture that no other seed's looks like, as photos of different places: (height, width, 3) uint8."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(30, 226, (9, 11, 3), np.uint8))
+    large = np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)).astype(np.int16)
+    return np.clip(large + rng.integers(-6, 7, large.shape), 0, 255).astype(np.uint8)
+
+
 def pillow(array, kind, mode=None, **options):
     image = array if isinstance(array, Image.Image) else Image.fromarray(array)
     file = io.BytesIO()

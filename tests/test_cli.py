@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import get_args
 
@@ -24,28 +23,11 @@ from lowlight.cli import enhance as enhance_command
 from lowlight.errors import WeightsError
 from lowlight.methods import Controls
 
-load = lru_cache(enhancer.load)
-
 
 @pytest.fixture(autouse=True)
 def _inside(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def lowlight(monkeypatch, capfd):
-    """Run the command; gives status, standard output, standard error. The network is loaded once."""
-    monkeypatch.setattr(enhancer, "load", lambda model, **options: load(model, **{**options, "threads": 1}))
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lowlight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        out, err = capfd.readouterr()
-        return end.value.code, out, err
-
-    return call
 
 
 def make(*names, size=(24, 16)):
@@ -380,7 +362,7 @@ def test_models(lowlight):
     assert shipped["method"] == "dimma"
     assert shipped["licence"]
     assert re.fullmatch("[0-9a-f]{64}", shipped["sha256"])
-    assert shipped["sha256"] == load("dimma", threads=1).fingerprint
+    assert shipped["sha256"] == enhancer.load("dimma", threads=1).fingerprint
 
 
 def test_info(lowlight):

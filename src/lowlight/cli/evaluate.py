@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from lowlight.weights import Weights
 
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
-Engine = Literal["onnx", "torch", "openvino"]
+Engine = Literal["auto", "onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
 
 
@@ -88,7 +88,7 @@ def evaluate(
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A control of the model; lightness is one.")
     ] = None,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "onnx",
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="As in `lowlight enhance`.")] = "float32",
     fast: Annotated[bool, typer.Option("--fast", help="The model's 8-bit twin.")] = False,
     output: Annotated[

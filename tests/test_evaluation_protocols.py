@@ -1,0 +1,113 @@
+"""Protocols against the releases' own numbers."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lowlight.errors import UseError
+from lowlight.evaluation.metrics import METRICS, Picture
+from lowlight.evaluation.protocols import (
+    GT_MEANS,
+    PRESETS,
+    PROTOCOLS,
+    best_constant,
+    dimma_lightness,
+    find_protocols,
+    truncated,
+)
+
+FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
+VALUES = json.loads((FIXTURES / "values.json").read_text())["gt_mean"]
+
+GAINS = {
+    "llflow_test": (
+        "gtmean_llflow",
+        {
+            "psnr": ("psnr", 1e-8),
+            "ssim_column7_grey8": ("ssim_llflow", 1e-9),
+            "ssim_uniform7_rgb8": ("ssim_uniform_rgb", 1e-9),
+            "ssim_gauss_rgb8": ("ssim", 1e-9),
+        },
+    ),
+    "llflow_validation": ("gtmean_llflow_val", {"psnr": ("psnr_float", 2e-5)}),
+    # Pair b: some values lie so near to a half that float32's last bit rounds them the other way.
+    "glare": ("gtmean_glare", {"psnr": ("psnr_float", 2e-5), "ssim_gauss_rgb8": ("ssim", 1e-6)}),
+    "retinexformer": ("gtmean_glare", {"psnr": ("psnr_float", 2e-5), "ssim_gauss_rgb8": ("ssim", 1e-6)}),
+    "cidnet": (
+        "gtmean_cidnet",
+        {"psnr": ("psnr_cidnet_float", 2e-5), "ssim_gauss_rgb": ("ssim_float", 1e-5)},
+    ),
+    "lyt": ("gtmean_lyt", {"psnr": ("psnr_float", 2e-5), "ssim_torchmetrics": ("ssim_lyt", 1e-5)}),
+}
+
+
+def picture(name: str) -> Picture:
+    with Image.open(FIXTURES / "pictures" / f"{name}.png") as image:
+        return Picture.of_samples(np.asarray(image))
+
+
+def result(pair: str) -> Picture:
+    with np.load(FIXTURES / "raw.npz") as raw:
+        return Picture(picture(f"{pair}_out").samples, raw[f"{pair}_raw"])
+
+
+@pytest.mark.parametrize("release", GAINS)
+@pytest.mark.parametrize("pair", ["a", "b"])
+def test_gains_and_their_scores_are_the_release_s(pair: str, release: str) -> None:
+    name, metrics = GAINS[release]
+    wanted, reference = VALUES[pair][release], picture(f"{pair}_ref")
+    measured, gain = PROTOCOLS[name].apply(result(pair), reference)
+    assert gain == pytest.approx(wanted["gain"], abs=1e-6)
+    for key, (metric, tolerance) in metrics.items():
+        assert METRICS[metric](measured, reference) == pytest.approx(wanted[key], abs=tolerance), metric
+
+
+def test_all_gains_differ_and_raw_is_what_it_was() -> None:
+    out, reference = result("a"), picture("a_ref")
+    assert set(GT_MEANS) == {name for name, _ in GAINS.values()}
+    scores = [METRICS["psnr"](PROTOCOLS[name].apply(out, reference)[0], reference) for name in GT_MEANS]
+    assert len({round(score, 2) for score in scores}) >= 4
+    assert PROTOCOLS["raw"].apply(out, reference) == (out, 1.0)
+
+
+@pytest.mark.parametrize("name", GT_MEANS)
+def test_a_black_result_stays_black(name: str) -> None:
+    black = Picture.of_samples(np.zeros((12, 12, 3), np.uint8))
+    measured, gain = PROTOCOLS[name].apply(black, Picture.of_samples(np.full((12, 12, 3), 90, np.uint8)))
+    assert gain == 1.0
+    assert not measured.samples.any()
+
+
+@pytest.mark.parametrize("pair", ["a", "b"])
+def test_dimma_is_told_whole_steps(pair: str) -> None:
+    wanted = VALUES[pair]["dimma_lightness"]
+    step, lightness = dimma_lightness(wanted["source"], wanted["target"])
+    assert step == wanted["step"]
+    assert lightness == pytest.approx(wanted["source"] + step / 1000)
+
+
+def test_truncating_is_half_a_step_darker() -> None:
+    raw = np.random.default_rng(0).random((64, 64, 3))
+    assert Picture.of_raw(raw).samples.mean() - truncated(raw).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_best_constant_is_found_on_a_grid_that_gets_finer() -> None:
+    assert best_constant(lambda value: -abs(value - 0.437), 0.1, 0.8) == pytest.approx(0.437, abs=0.006)
+    assert best_constant(lambda value: -value, 0.1, 0.8) == 0.1
+    assert best_constant(lambda value: value, 0.1, 0.8) == 0.8
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_presets_name_what_exists(preset) -> None:  # type: ignore[no-untyped-def]
+    assert preset.says
+    for protocol, metrics in preset.columns.items():
+        assert protocol in PROTOCOLS
+        assert set(metrics) <= METRICS.keys()
+
+
+def test_a_protocol_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UseError, match="'gtmean'; there are: raw, gtmean_llflow"):
+        find_protocols(["raw", "gtmean"])
