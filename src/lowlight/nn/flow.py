@@ -376,10 +376,12 @@ class Level(nn.Module):
 
     def forward(self, condition: Tensor) -> Map:
         """condition: at half the size of the input."""
-        # What all networks see of the condition first, in one wide convolution.
-        weights, biases = zip(*(net.early() for net in self.nets()), strict=True)
-        early = F.conv2d(condition, torch.cat(weights), torch.cat(biases), padding=1)
-        pieces = iter(torch.split(early, [len(bias) for bias in biases], dim=1))
+        pieces: Iterator[Tensor] = iter(())
+        if folded := [net.early() for net in self.nets()]:
+            # What all networks see of the condition first, in one wide convolution.
+            weights, biases = zip(*folded, strict=True)
+            early = F.conv2d(condition, torch.cat(weights), torch.cat(biases), padding=1)
+            pieces = iter(torch.split(early, [len(bias) for bias in biases], dim=1))
         maps = [step(condition, early=[next(pieces) for _ in step.nets()]) for step in self.steps]
         return Chain(
             [self.squeeze(), *maps], ["squeeze", *(f"step {index + 1}" for index in range(len(maps)))]

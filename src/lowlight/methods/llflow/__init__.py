@@ -32,14 +32,17 @@ class Config(methods.Config):
     """Channels that each convolution in a dense block adds."""
     stacked: Annotated[tuple[int, ...], BeforeValidator(_listed)] = (1,)
     """Blocks, from 0, whose outputs join the conditions. Published: 1, or 1, 3, 5 and 7."""
-    steps: int = Field(4, ge=1)
-    """Conditioned steps of each level. Published: 4, or 12."""
+    steps: int = Field(4, ge=0)
+    """Conditioned steps of each level. Published: 4, or 12. With one level and no steps of either kind the
+    picture is the encoder's colour map."""
     plain_steps: int = Field(2, ge=0)
     """Steps without condition, before them."""
     hidden: int = Field(64, ge=1)
     """Channels inside a step's networks."""
     levels: int = Field(3, ge=1)
     """Each halves the size."""
+    colour_prior: bool = True
+    """The prior's mean is the colour map; otherwise zero."""
     halo: int | None = Field(None, ge=0)
     """Pixels of context that a tile needs; None: all that the network looks to."""
 

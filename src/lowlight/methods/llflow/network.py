@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowlight.nn.flow import Flow, Map
+from lowlight.nn.flow import Flow, Map, log_prob
 from lowlight.nn.lookup import equalise
 from lowlight.nn.rrdb import SLOPE, ResidualDenseBlock
 
@@ -113,7 +114,25 @@ class Network(nn.Module):
 
     def mean(self, colours: Tensor) -> Tensor:
         """The prior's mean of a colour map: squeezed at once, another order than that of the flow's squeezes."""
-        return F.pixel_unshuffle(colours, 2**self.config.levels)
+        mean = F.pixel_unshuffle(colours, 2**self.config.levels)
+        return mean if self.config.colour_prior else torch.zeros_like(mean)
+
+    def log_likelihood(
+        self, dark: Tensor, tables: Tensor, **_enhancing: Tensor
+    ) -> Callable[[Tensor], Tensor]:
+        """What gives the natural log-likelihood, (batch,), of normal photos, (batch, 3, height, width).
+
+        The prior's mean is always that of the encoder's colour map. dark, tables: see ``prepare``; what else is
+        observed only enhancing needs.
+        """
+        flow, colours = self.encode(dark, tables)
+        mean = self.mean(colours)
+
+        def of(picture: Tensor) -> Tensor:
+            z, log_det = flow.forward(picture)
+            return log_prob(z, mean, log_det)
+
+        return of
 
     def forward(self, dark: Tensor, tables: Tensor, brightness: Tensor) -> Tensor:
         """tables: (batch, 3, 256); brightness: (batch,), added to every number of the latent."""
