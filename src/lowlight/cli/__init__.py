@@ -25,6 +25,7 @@ COMMANDS = {
     "dim": "Make dark twins of photos, as a camera would have taken them in the dark.",
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
+    "average": "Average networks trained from one start, which often beats each. Needs lowlight[train].",
     "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
     "info": "Tell what photos and weights files are.",
     "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",

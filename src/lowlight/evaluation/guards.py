@@ -65,6 +65,12 @@ def unpack(text: str) -> list[bytes]:
     return [data[at : at + SIZE] for at in range(0, len(data), SIZE)]
 
 
+def union(seen: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What networks that became one have seen, as a header holds it; what one of them does not tell is unknown."""
+    told = set.intersection(*(set(each) for each in seen))
+    return {of: pack(mark for each in seen for mark in unpack(each[of])) for of in sorted(told)}
+
+
 @dataclass(frozen=True)
 class Leak:
     """A judged photo that the weights have met before."""

@@ -44,7 +44,7 @@ from lowlight.training.data import Batch, Mixture
 from lowlight.training.journal import Journal, board_class
 from lowlight.training.recipe import Recipe, stage_settings
 from lowlight.training.stage import Moment, Optimizer, Player
-from lowlight.training.validate import Scores, Validator
+from lowlight.training.validate import Validator, named
 
 MAX_SKIPPED = 100
 """Updates of one player skipped in a row after which a run stops all the same."""
@@ -160,7 +160,7 @@ def _validate(run: _Run, out: Path, journal: Journal) -> None:
         scores, score = run.validator.run(run.method(), run.enhancer_network(), samples / f"{run.step:07d}")
     # Weights first: after a crash between the two files the checkpoint's best is scored again.
     best = run.best is None or score > run.best
-    flat = _flat(scores)
+    flat = named(scores)
     run.write_weights(out / "last.safetensors", flat)
     if best:
         run.best = score
@@ -467,15 +467,6 @@ def _torch_state(recipe: Recipe, device: torch.device) -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             torch.backends.cudnn.benchmark = benchmark
-
-
-def _flat(scores: Scores) -> dict[str, float]:
-    return {
-        f"{name}.{given}.{metric}": round(value, 4)
-        for name, modes in scores.items()
-        for given, metrics in modes.items()
-        for metric, value in metrics.items()
-    }
 
 
 def _measure(metric: str, value: float) -> str:

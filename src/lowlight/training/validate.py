@@ -93,6 +93,16 @@ class Validator:
         return np.asarray(result.samples, np.uint8)
 
 
+def named(scores: Scores) -> dict[str, float]:
+    """Scores as a header holds them: ``lol.reference.psnr``."""
+    return {
+        f"{name}.{given}.{metric}": round(value, 4)
+        for name, modes in scores.items()
+        for given, values in modes.items()
+        for metric, value in values.items()
+    }
+
+
 def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
     files = pair_files(chosen.pairs, root)
     if chosen.limit is not None and chosen.limit < len(files):
