@@ -24,10 +24,8 @@ def drawn(names: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
 
 def state(config: Config, *, older: bool = True) -> dict[str, Tensor]:
     """The tensors of a checkpoint of Dimma's network, its attention under the older names."""
-    with torch.device("meta"):
-        network = Network(config)
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, value in network.state_dict().items():
+    for name, value in Network(config).state_dict().items():
         for new, old in OLDER.items() if older else ():
             name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
         shapes[name] = tuple(value.shape)

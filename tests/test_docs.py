@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -19,12 +20,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import typer
 import yaml
 from PIL import Image
 from pydantic import BaseModel
 
+import released
 from lowlight import cli, enhancer, methods
+from lowlight.methods.dimma import Config
 from lowlight.photo import Photo, write_photo
 from lowlight.training.recipe import Recipe, read_recipe, stage_settings
 
@@ -74,6 +78,14 @@ def save(name: str, values: np.ndarray) -> None:
     Image.fromarray(values).save(name)
 
 
+@lru_cache
+def checkpoint() -> bytes:
+    """A small network as its authors would publish it."""
+    stream = io.BytesIO()
+    torch.save(released.state(Config(body="published", widths=(64, 64), blocks=(1,))), stream)
+    return stream.getvalue()
+
+
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with small files of the names that the documents use."""
@@ -96,6 +108,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         save(f"LIME/{index}.bmp", rng.integers(0, 60, (16, 24, 3), np.uint8))
     Path("pairs/train.txt").write_text("0\n1\n2\n3\n")
     Path("pairs/val.txt").write_text("4\n5\n")
+    Path("released.ckpt").write_bytes(checkpoint())
+    released.write_dimmer(Path("released-dimmer"))
     Path("recipes").symlink_to(ROOT / "recipes")
     for block in blocks(TRAINING_PAGE, "yaml"):
         Path(f"{yaml.safe_load(block)['name']}.yaml").write_text(block)

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lowlight import methods
 from lowlight.engines import Device, OutOfMemory, Precision, check_result
 from lowlight.errors import EngineError
@@ -112,14 +110,9 @@ def load_network(weights: Weights) -> nn.Module:
 
 
 def expected_tensors(method: str, config: Config) -> Tensors:
-    """Names, shapes and dtypes of a network's tensors, without its memory (all zeros, stored once)."""
-    with torch.device("meta"):
-        network: nn.Module = methods.room(method, "network").Network(config)
-    zeros = {
-        name: (value.shape, torch.zeros((), dtype=value.dtype))
-        for name, value in network.state_dict().items()
-    }
-    return {name: np.broadcast_to(zero.numpy(), tuple(shape)) for name, (shape, zero) in zeros.items()}
+    """A new network's tensors, for their names, shapes and dtypes."""
+    network: nn.Module = methods.room(method, "network").Network(config)
+    return {name: value.numpy() for name, value in network.state_dict().items()}
 
 
 def _device(device: str | torch.device) -> torch.device:

@@ -16,6 +16,13 @@ from torch import Tensor, nn
 EPSILON = 1e-5
 
 
+class GroupNorm(nn.GroupNorm):
+    """Takes a single pixel too, which the lowest level of a tiny photo is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+
 class ResidualBlock(nn.Module):
     """Norm, SiLU, convolution, + embedding, norm, SiLU, convolution, + shortcut; ``resample`` before the first."""
 
@@ -23,10 +30,10 @@ class ResidualBlock(nn.Module):
         self, inputs: int, outputs: int, embedding: int, groups: int, *, resample: float | None = None
     ) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(groups, inputs, EPSILON)
+        self.norm1 = GroupNorm(groups, inputs, EPSILON)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time_emb_proj = nn.Linear(embedding, outputs)
-        self.norm2 = nn.GroupNorm(groups, outputs, EPSILON)
+        self.norm2 = GroupNorm(groups, outputs, EPSILON)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.conv_shortcut = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else None
         self.resample = resample
@@ -55,7 +62,7 @@ class Attention(nn.Module):
                 f"attention_head: {head} does not divide the {channels} channels of the last level"
             )
         self.heads = channels // head
-        self.group_norm = nn.GroupNorm(groups, channels, EPSILON)
+        self.group_norm = GroupNorm(groups, channels, EPSILON)
         self.to_q = nn.Linear(channels, channels)
         self.to_k = nn.Linear(channels, channels)
         self.to_v = nn.Linear(channels, channels)
@@ -172,7 +179,7 @@ class UNet(nn.Module):
             widths_in = [current + skips[0], *(width + skip for skip in skips[1:])]
             self.up_blocks.append(UpLevel(widths_in, width, embedding, groups, last=level == 0))
             current = width
-        self.conv_norm_out = nn.GroupNorm(groups, top, EPSILON)
+        self.conv_norm_out = GroupNorm(groups, top, EPSILON)
         self.conv_out = nn.Conv2d(top, outputs, 3, padding=1)
         frequencies = torch.exp(-math.log(10000) / (top // 2) * torch.arange(top // 2, dtype=torch.float32))
         self.register_buffer("frequencies", frequencies, persistent=False)

@@ -41,8 +41,8 @@ class Config(methods.Config):
     than 96 pixels changes nothing above rounding in trained weights (``benchmarks/tiles.py``)."""
     head: Literal["sig_dim", "dim", "HE", "normal", "retinex", "retinex_tanh"] = "sig_dim"
     """``published``: what the network's output means."""
-    norm_groups: int = 32
-    attention_head: int = 64
+    norm_groups: int = Field(32, ge=1)
+    attention_head: int = Field(64, ge=1)
 
 
 class Controls(methods.PublishedControls):
