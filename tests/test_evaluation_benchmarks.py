@@ -34,7 +34,9 @@ def lol(tmp_path: Path) -> Path:
 
 
 def test_the_sets_are_those_that_are_published() -> None:
-    wanted = "lol-v1 lol-v2-real lol-v2-synthetic ve-lol sice fivek sid lsrw lol-blur lime mef npe dicm vv exdark"
+    wanted = (
+        "lol-v1 lol-v2-real lol-v2-synthetic ve-lol sice fivek sid lsrw lol-blur lime mef npe dicm vv exdark"
+    )
     assert list(BENCHMARKS) == wanted.split()
     counts = {f"{set_.name} {part.name}": part.count for set_ in BENCHMARKS.values() for part in set_.parts}
     assert counts["lol-v1 train"] == 485

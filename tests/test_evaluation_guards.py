@@ -122,7 +122,9 @@ def test_dark_twins_that_were_made_have_no_mark(tmp_path: Path) -> None:
     (tmp_path / "normal").mkdir()
     Image.fromarray(TRAINED[0]).save(tmp_path / "normal" / "0.png")
     data = {"root": tmp_path, "sources": [{"kind": "photos", "folder": "normal", "darken": {}}]}
-    mixture = Mixture.read(Recipe.model_fields["data"].annotation(**data), np.random.default_rng(0), torch.device("cpu"))  # type: ignore[misc]
+    mixture = Mixture.read(
+        Recipe.model_fields["data"].annotation(**data), np.random.default_rng(0), torch.device("cpu")
+    )  # type: ignore[misc]
     assert mixture.marks() == {mark(TRAINED[0])}
 
 

@@ -1,0 +1,568 @@
+"""`lowlight evaluate` and `lowlight compare`: real files in, reports out."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pictures
+from lowlight import weights
+from lowlight.enhancer import load
+from lowlight.evaluation import comparing, guards, metrics
+from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture
+from lowlight.evaluation.pairing import Case
+from lowlight.evaluation.protocols import PROTOCOLS
+from lowlight.evaluation.scoring import Finished, Network, read_report, score
+from lowlight.evaluation.scoring import load as load_case
+from lowlight.photo import Photo, read_photo
+
+QUICK = ("--metrics", "psnr,ssim", "--protocol", "raw,gtmean_glare")
+NAMES = ("1", "2", "10")
+
+
+def save(path: Path | str, array: np.ndarray) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path)
+
+
+def result(seed: int, shift: int = 6) -> np.ndarray:
+    """A made-up result for a scene: too dark and noisy."""
+    noise = np.random.default_rng(seed + 100).integers(-shift, shift + 1, (48, 64, 3))
+    return np.clip(pictures.scene(seed, 48, 64) * 0.8 + noise, 0, 255).astype(np.uint8)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder with references, dark photos and finished results of three scenes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
+    for seed, name in enumerate(NAMES):
+        scene = pictures.scene(seed, 48, 64)
+        save(f"high/{name}.png", scene)
+        save(f"low/{name}.png", (scene * 0.15).astype(np.uint8))
+        save(f"done/{name}.png", result(seed))
+    return tmp_path
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+# Numbers
+
+
+def test_columns_are_means_of_what_the_metrics_say(lowlight, place):
+    status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK, "--json")
+    assert status == 0
+    report = json.loads(out)
+    columns = {(each["protocol"], each["metric"]): each for each in report["columns"]}
+    assert list(columns) == [(p, m) for p in ("raw", "gtmean_glare") for m in ("psnr", "ssim")]
+    values = [metrics.psnr(pixels(f"done/{name}.png"), pixels(f"high/{name}.png")) for name in NAMES]
+    found = columns["raw", "psnr"]
+    assert found["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+    assert found["deviation"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+    assert found["count"] == 3
+    assert found["worst"] == [NAMES[index] for index in np.argsort(values)]
+    picture = Picture.of_samples(pixels("done/10.png"))
+    reference = Picture.of_samples(pixels("high/10.png"))
+    gained, gain = PROTOCOLS["gtmean_glare"].apply(picture, reference)
+    row = report["photos"][2]
+    assert row["name"] == "10"
+    assert row["gains"] == {"gtmean_glare": pytest.approx(gain, abs=1e-12)}
+    assert row["values"]["gtmean_glare.psnr"] == pytest.approx(METRICS["psnr"](gained, reference), abs=1e-12)
+    digest = hashlib.sha256(Path("high/10.png").read_bytes()).hexdigest()
+    assert row["files"]["reference"] == {"path": "high/10.png", "sha256": digest}
+    assert report["made"]["lowlight"]
+    assert report["system"]["saved"].startswith("files as saved")
+    assert "pictures say nothing of training" in err
+
+
+@pytest.fixture
+def without_lpips(monkeypatch):
+    """Its weights are missing; nothing imports torch."""
+
+    def measure(result, reference):
+        raise Missing("lpips.pth is in none of: there; put it there")
+
+    for name in ("lpips_alex", "lpips_vgg"):
+        monkeypatch.setitem(METRICS, name, Metric(name, "LPIPS", "lower", "reference", measure))
+
+
+def test_defaults_are_raw_and_all_published_gains(lowlight, place, without_lpips):
+    status, out, _ = lowlight("evaluate", "done", "--reference", "high", "--json")
+    assert status == 0
+    report = json.loads(out)
+    named = [name for name in PROTOCOLS if name == "raw" or name.startswith("gtmean_")]
+    assert list(report["protocols"]) == named
+    raw = {each["metric"]: each for each in report["columns"] if each["protocol"] == "raw"}
+    assert raw["lightness_error"]["count"] == 3
+    assert raw["niqe"]["undefined"] == 3
+    assert raw["niqe"]["mean"] is None
+
+
+def test_equal_pictures_are_counted_and_left_out_of_the_mean(lowlight, place):
+    save("done/2.png", pixels("high/2.png"))
+    status, out, _ = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    assert status == 0
+    assert re.search(r"^psnr ↑ .*\(2\) \+1 inf", out, re.MULTILINE)
+    report = read_report(Path("report"))
+    column = report.column("raw.psnr")
+    assert (column.count, column.infinite) == (2, 1)
+    assert np.isfinite(column.mean)
+    assert report.photos[1].values["raw.psnr"] == float("inf")
+    rows = list(csv.DictReader(Path("report/photos.csv").read_text().splitlines()))
+    assert rows[1]["raw.psnr"] == "inf"
+    assert float(rows[0]["raw.psnr"]) == report.photos[0].values["raw.psnr"]
+    assert float(rows[0]["gtmean_glare.gain"]) == report.photos[0].gains["gtmean_glare"]
+
+
+def test_a_metric_whose_weights_are_missing_leaves_its_column_empty(lowlight, place, without_lpips):
+    arguments = ("--metrics", "lpips_alex,psnr", "--protocol", "raw")
+    status, out, _ = lowlight("evaluate", "done", "--reference", "high", *arguments, "-o", "report")
+    assert status == 0
+    assert "no lpips_alex: lpips.pth is in none of: there; put it there" in out
+    report = read_report(Path("report"))
+    assert report.column("raw.lpips_alex").missing.startswith("lpips.pth")
+    assert report.column("raw.psnr").count == 3
+    assert "raw.lpips_alex" not in Path("report/photos.csv").read_text()
+
+
+def test_a_pooled_value_is_that_of_the_pool(place):
+    cases = [Case(name, Path(f"done/{name}.png"), None, Path(f"high/{name}.png")) for name in NAMES]
+    found = score(Finished(), cases, {"raw": ("psnr_dimma_val", "psnr")})
+    pooled, mean = found.columns
+    errors = [(pixels(c.result) / 255 - pixels(c.reference) / 255) ** 2 for c in cases]
+    peak = max(pixels(c.reference).max() for c in cases) / 255
+    assert pooled.pooled
+    assert pooled.mean == pytest.approx(10 * np.log10(peak**2 / np.mean(errors)), abs=1e-5)
+    assert not mean.pooled
+
+
+def test_without_references_the_metrics_that_need_none(lowlight, place):
+    save("alone/a.png", pictures.scene(0, 200, 200))
+    status, out, _ = lowlight("evaluate", "alone", "--json")
+    assert status == 0
+    report = json.loads(out)
+    assert [(each["protocol"], each["metric"]) for each in report["columns"]] == [("raw", "niqe")]
+    assert report["columns"][0]["count"] == 1
+
+
+def test_a_preset_says_what_it_repeats(lowlight, place):
+    status, out, err = lowlight("evaluate", "done", "--reference", "high", "--preset", "paper-lyt", "--json")
+    assert status == 0
+    report = json.loads(out)
+    assert [(each["protocol"], each["metric"]) for each in report["columns"]] == [
+        ("gtmean_lyt", "psnr_float"),
+        ("gtmean_lyt", "ssim_lyt"),
+    ]
+    assert report["options"]["preset"] == "paper-lyt"
+    assert "slips included" in err
+    assert any("on by default in the release's PyTorch test" in line for line in report["warnings"])
+
+
+def test_the_best_constant_gain_comes_from_other_photos(lowlight, place):
+    for seed in (20, 21):
+        save(f"train/high/{seed}.png", pictures.scene(seed, 48, 64))
+        save(f"train/done/{seed}.png", (pictures.scene(seed, 48, 64) * 0.8).astype(np.uint8))
+    arguments = ("--reference", "high", "--protocol", "constant", "--metrics", "psnr", "--json")
+    status, out, _ = lowlight("evaluate", "done", "--train", "train/done", "train/high", *arguments)
+    assert status == 0
+    assert json.loads(out)["options"]["constant"] == pytest.approx(1.25, abs=0.05)
+    status, _, err = lowlight("evaluate", "done", "--train", "done", "high", *arguments)
+    assert status == 2
+    assert "photos or scenes that are judged are among the training pairs: 1, 2, 10" in err
+
+
+# Models
+
+
+def test_a_model_is_measured_as_users_get_it(lowlight, place):
+    arguments = ("--low", "low", "--reference", "high", "--metrics", "psnr", "-o", "report")
+    assert lowlight("evaluate", "dimma", *arguments, "--protocol", "raw,reference_lightness")[0] == 0
+    report = read_report(Path("report"))
+    enhancer = load("dimma", threads=1)
+    dark = read_photo(Path("low/10.png"))
+    for protocol, lightness in (("raw", "auto"), ("reference_lightness", pixels("high/10.png").mean() / 255)):
+        users, _ = enhancer.enhance_photo(dark, enhancer.controls(lightness=lightness))
+        wanted = metrics.psnr(users.samples, pixels("high/10.png"))
+        assert report.photos[2].values[f"{protocol}.psnr"] == pytest.approx(wanted, abs=1e-6)
+        if protocol == "raw":
+            assert (pixels("report/results/10.png") == users.samples).all()
+    assert report.system.sha256 == enhancer.fingerprint
+    assert report.system.saved.startswith("rounded to 8 bits as users get it")
+
+
+def test_a_result_cut_to_8_bits_is_darker_and_said_to_be(place):
+    case = Case("1", None, Path("low/1.png"), Path("high/1.png"))
+    enhancer = load("dimma", threads=1)
+    rounded, cut = (
+        Network(enhancer, {"lightness": 0.4}, rounding).result(load_case(case), "asked", None)
+        for rounding in ("round", "truncate")
+    )
+    assert (rounded.raw == cut.raw).all()
+    assert rounded.samples.mean() - cut.samples.mean() == pytest.approx(0.5, abs=0.1)
+
+
+def trained_here(path: Path, **seen: list[np.ndarray]) -> Path:
+    """The shipped model's tensors as weights whose header says what they were trained on."""
+    shipped = weights.open_weights("dimma-torch") if Path("models").is_dir() else None
+    found = shipped or weights.open_weights(Path(__file__).parents[1] / "models" / "dimma-torch.safetensors")
+    marks = {of: guards.pack(map(guards.mark, photos)) for of, photos in seen.items()}
+    weights.save_safetensors(
+        path, found.header.model_copy(update={"seen": marks}), weights.load_tensors(found)
+    )
+    return path
+
+
+@pytest.mark.slow
+def test_leaks_are_told_before_any_score(lowlight, place):
+    scenes = [pixels(f"high/{name}.png") for name in NAMES]
+    jpeg = np.asarray(Image.open(pictures_of(scenes[1], "jpeg")).convert("RGB"))
+    small = np.asarray(Image.fromarray(scenes[2]).resize((32, 24), Image.Resampling.BICUBIC))
+    model = trained_here(place / "mine.safetensors", trained=[scenes[0], jpeg, small], chosen=[scenes[0]])
+    arguments = ("--low", "low", "--reference", "high", "--metrics", "psnr", "--protocol", "raw", "--json")
+    status, out, err = lowlight("evaluate", model, "--engine", "torch", *arguments)
+    assert status == 0
+    guard = json.loads(out)["guard"]
+    assert guard["known"]
+    assert {(leak["name"], leak["kind"], leak["of"]) for leak in guard["leaks"]} == {
+        ("1", "photo", "trained"),
+        ("2", "scene", "trained"),
+        ("10", "scene", "trained"),
+        ("1", "photo", "chosen"),
+    }
+    assert "1 of 3 photos were trained on: 1" in err
+    assert "chose this checkpoint" in err
+
+
+def pictures_of(array, kind):
+    import io
+
+    return io.BytesIO(pictures.pillow(array, kind, quality=80))
+
+
+def test_a_folder_of_training_photos_is_looked_through(lowlight, place):
+    save("trained/any.jpg", pixels("high/2.png"))
+    arguments = ("--reference", "high", *QUICK, "--trained-on", "trained")
+    status, out, err = lowlight("evaluate", "done", *arguments)
+    assert status == 0
+    line = "1 of 3 photos show scenes that were trained on (a copy, or another exposure): 2"
+    assert line in err
+    assert line in out
+
+
+# Sets
+
+
+def test_a_set_names_its_photos_and_the_published_numbers(lowlight, place):
+    names = (
+        "1",
+        "22",
+        "23",
+        "55",
+        "79",
+        "111",
+        "146",
+        "179",
+        "493",
+        "547",
+        "665",
+        "669",
+        "748",
+        "778",
+        "780",
+    )
+    for seed, name in enumerate(names):
+        save(f"LOL/eval15/high/{name}.png", pictures.scene(seed, 16, 16))
+        save(f"LOL/eval15/low/{name}.png", pictures.scene(seed, 16, 16) // 8)
+        save(f"mine/{name}.png", pictures.scene(seed, 16, 16) // 2)
+    status, out, err = lowlight("evaluate", "mine", "--set", "lol-v1", "LOL", *QUICK, "-o", "report")
+    assert status == 0
+    assert "14 of the 15 test scenes" in err
+    assert re.search(r"^raw.psnr +CIDNet w_perc +23.8091 +HVI-CIDNet README$", out, re.MULTILINE)
+    assert re.search(r"^raw.psnr +mine \(measured\)", out, re.MULTILINE)
+    assert "27.18" not in out  # psnr_float was not measured
+    assert "other published numbers on this set have another or no stated protocol" in out
+    assert read_report(Path("report")).data.set == "lol-v1"
+    (place / "mine" / "22.png").unlink()
+    status, _, err = lowlight("evaluate", "mine", "--set", "lol-v1", "LOL", *QUICK)
+    assert (status, "mine: no photo for 22" in err) == (2, True)
+
+
+def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place):
+    for index in range(2):
+        number = f"0069{index}"
+        save(f"LOL2/Real_captured/Test/Low/low{number}.png", pictures.scene(index, 16, 16) // 8)
+        save(f"LOL2/Real_captured/Test/Normal/normal{number}.png", pictures.scene(index, 16, 16))
+        save(f"low-named/low{number}.png", pictures.scene(index, 16, 16) // 2)
+        save(f"out-named/{number}_out.png", pictures.scene(index, 16, 16) // 2)
+    arguments = ("--set", "lol-v2-real", "LOL2", *QUICK)
+    assert lowlight("evaluate", "low-named", *arguments)[0] == 0
+    assert lowlight("evaluate", "out-named", *arguments)[0] == 2
+    assert lowlight("evaluate", "out-named", *arguments, "--pattern", "result=*_out")[0] == 0
+
+
+# Wrong use and bad input
+
+
+def test_a_photo_that_cannot_be_read_is_left_out_by_name(lowlight, place):
+    (place / "done" / "2.png").write_bytes(b"no photo")
+    whole = (place / "high" / "10.png").read_bytes()
+    (place / "high" / "10.png").write_bytes(whole[: len(whole) // 2])
+    status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    assert status == 1
+    report = read_report(Path("report"))
+    assert [row.name for row in report.photos] == ["1"]
+    assert set(report.failed) == {"2", "10"}
+    assert report.column("raw.psnr").count == 1
+    assert "done/2.png" in err
+    assert "left out: 10: high/10.png" in out
+
+
+def _empty(place):
+    for path in (place / "high").iterdir():
+        path.unlink()
+
+
+def _without_partner(place):
+    (place / "high" / "2.png").unlink()
+
+
+def _other_size(place):
+    save("done/2.png", result(1)[:40])
+
+
+def _alpha(place):
+    save("done/2.png", np.dstack([result(1), np.full((48, 64), 9, np.uint8)]))
+
+
+def _sixteen_bit(place):
+    (place / "done" / "2.png").write_bytes(pictures.png(result(1).astype(np.uint16) * 257))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_empty, "high: no photos"),
+        (_without_partner, "high: no photo for 2"),
+        (_other_size, "2: sizes differ: result 64x40, reference 64x48"),
+        (_alpha, "2: result with an alpha channel"),
+        (_sixteen_bit, "2: depths differ: result 16 bit, reference 8 bit"),
+    ],
+)
+def test_photos_that_cannot_be_compared_are_an_error(lowlight, place, spoil, said):
+    spoil(place)
+    status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    assert (status, out) == (2, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert not Path("report").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nobody", "--low", "low"), "no model is called 'nobody'"),
+        (("dimma",), "a model needs dark photos"),
+        (("nowhere/",), "a model needs dark photos"),
+        (
+            ("done", "--reference", "high", "--metrics", "psnrr"),
+            "no metric is called 'psnrr'; there are: psnr,",
+        ),
+        (("done", "--reference", "high", "--protocol", "best"), "no protocol is called 'best'"),
+        (("done", "--reference", "high", "--preset", "paper"), "no preset is called 'paper'"),
+        (
+            ("done", "--reference", "high", "--preset", "paper-lyt", "--metrics", "psnr"),
+            "--preset says which",
+        ),
+        (("done", "--reference", "high", "--preset", "paper-dimma"), "finished pictures can't be told"),
+        (("done", "--metrics", "psnr"), "metric psnr needs references"),
+        (("done", "--metrics", "loe_npe"), "metric loe_npe needs the dark photos"),
+        (("done", "--protocol", "gtmean_glare"), "protocol gtmean_glare needs references"),
+        (("done", "--reference", "high", "--protocol", "constant"), "give --constant, or --train"),
+        (("done", "--reference", "high", "--control", "lightness=1"), "are for models"),
+        (("done", "--reference", "high", "--pattern", "dark=low*"), "expected FOLDER=NAME"),
+        (("done", "--reference", "high", "--pattern", "low=low*"), "no such folder was given"),
+        (("done", "--set", "lol-v3", "high"), "no benchmark set is called 'lol-v3'"),
+        (("done", "--set", "lime", "high", "--low", "low"), "leave out --low and --reference"),
+        (("dimma", "--low", "low", "--control", "lightness=2"), "lightness"),
+    ],
+)
+def test_wrong_use(lowlight, place, arguments, said):
+    status, out, err = lowlight("evaluate", *arguments)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_a_name_that_is_model_and_folder_is_not_guessed(lowlight, place):
+    save("dimma/1.png", result(0))
+    status, _, err = lowlight("evaluate", "dimma", "--low", "low")
+    assert status == 2
+    assert "for the folder write ./dimma" in err
+    assert lowlight("evaluate", "./dimma", "--metrics", "niqe")[0] == 0
+
+
+def test_a_report_is_never_overwritten_unasked(lowlight, place):
+    arguments = ("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    assert lowlight(*arguments)[0] == 0
+    before = Path("report/report.json").read_bytes()
+    status, _, err = lowlight(*arguments)
+    assert (status, "not empty" in err) == (2, True)
+    assert Path("report/report.json").read_bytes() == before
+    assert lowlight(*arguments, "--overwrite")[0] == 0
+
+
+# The page
+
+
+class Page(HTMLParser):
+    """What a page would load or run, and whether its tags close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.sources: list[str] = []
+        self.tags: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        values = dict(attributes)
+        self.sources += [values[key] for key in ("src", "href", "srcset", "data", "action") if key in values]
+        assert not any(name.startswith("on") for name in values)
+        if tag not in ("img", "input", "meta", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_loads_nothing_and_escapes_names(lowlight, place):
+    evil = "<img src=x onerror=alert(1)>&\"'"
+    for folder in ("done", "high", "low"):
+        Path(f"{folder}/2.png").rename(f"{folder}/{evil}.png")
+    arguments = ("--reference", "high", "--low", "low", *QUICK, "-o", "report", "--pictures", "2")
+    assert lowlight("evaluate", "done", *arguments)[0] == 0
+    text = Path("report/report.html").read_text("utf-8")
+    page = Page(text)
+    assert page.sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert len(page.sources) == 2 * 4  # input, output, reference, error
+    assert page.tags.count("figure") == 2
+    assert "<img src=x" not in text
+    assert "&lt;img src=x onerror=alert(1)&gt;&amp;&quot;&#x27;" in text
+    assert "default-src 'none'" in text
+    assert "http" not in re.sub(r"http-equiv", "", text)
+    assert "<img" not in Path("report/report.md").read_text("utf-8")
+
+
+def test_the_worst_photo_comes_first(lowlight, place):
+    save("done/2.png", pixels("high/2.png") // 3)
+    arguments = ("--reference", "high", *QUICK, "-o", "report", "--pictures", "1")
+    assert lowlight("evaluate", "done", *arguments)[0] == 0
+    text = Path("report/report.html").read_text("utf-8")
+    assert re.findall(r"<figcaption><b>(.*?)</b>", text) == ["2"]
+
+
+# Comparing
+
+
+def test_compare_gives_paired_differences(lowlight, place):
+    for seed, name in enumerate(NAMES):
+        save(f"worse/{name}.png", result(seed, 20))
+    for folder in ("done", "worse"):
+        assert lowlight("evaluate", folder, "--reference", "high", *QUICK, "-o", f"of-{folder}")[0] == 0
+    status, out, _ = lowlight("compare", "of-done", "of-worse", "-o", "compare.html", "--json")
+    assert status == 0
+    found = json.loads(out)["differences"]["raw.psnr"]["worse"]
+    values = [read_report(Path(f"of-{folder}")).photos for folder in ("done", "worse")]
+    by_hand = [b.values["raw.psnr"] - a.values["raw.psnr"] for a, b in zip(*values, strict=True)]
+    assert found["mean"] == pytest.approx(np.mean(by_hand))
+    assert min(by_hand) <= found["low"] <= found["mean"] <= found["high"] <= max(by_hand)
+    assert found["count"] == 3
+    assert lowlight("compare", "of-done", "of-worse", "--json")[1] == out
+    page = Page(Path("compare.html").read_text("utf-8"))
+    assert len(page.sources) == 3 * 3  # reference and two results of each photo
+    status, out, _ = lowlight("compare", "of-done/report.json", "of-worse")
+    assert status == 0
+    assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
+
+
+def test_results_on_other_photos_are_not_compared(lowlight, place):
+    arguments = ("--reference", "high", *QUICK)
+    assert lowlight("evaluate", "done", *arguments, "-o", "a")[0] == 0
+    save("high/2.png", result(1))
+    assert lowlight("evaluate", "done", *arguments, "-o", "b")[0] == 0
+    status, _, err = lowlight("compare", "a", "b")
+    assert status == 2
+    assert "were measured with other reference files: 2" in err
+    for folder in ("done", "high"):
+        Path(f"{folder}/2.png").unlink()
+    assert lowlight("evaluate", "done", *arguments, "-o", "c")[0] == 0
+    status, _, err = lowlight("compare", "a", "c")
+    assert (status, "done has 2, done (c) has not" in err) == (2, True)
+    assert lowlight("compare", "a")[0] == 2
+    Path("c/report.json").write_text("{}")
+    status, _, err = lowlight("compare", "a", "c")
+    assert (status, "c/report.json: expected a report" in err) == (2, True)
+
+
+def test_the_bootstrap_is_seeded_and_covers_the_mean():
+    rng = np.random.default_rng(1)
+    differences = rng.normal(0.5, 1.0, 400)
+    low, high = comparing.bootstrap(differences, seed=3)
+    assert (low, high) == comparing.bootstrap(differences, seed=3)
+    assert (low, high) != comparing.bootstrap(differences, seed=4)
+    error = differences.std(ddof=1) / np.sqrt(400)
+    assert low == pytest.approx(differences.mean() - 1.96 * error, abs=0.1 * error)
+    assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.1 * error)
+
+
+# As a process
+
+
+@pytest.mark.slow
+def test_a_folder_and_a_model_without_torch(place):
+    (place / "blocker").mkdir()
+    (place / "blocker" / "sitecustomize.py").write_text("import sys; sys.modules['torch'] = None")
+    environment = {**os.environ, "PYTHONPATH": str(place / "blocker"), "OMP_NUM_THREADS": "1"}
+    for what in (("done",), ("dimma", "--low", "low")):
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "lowlight",
+                "evaluate",
+                *what,
+                "--reference",
+                "high",
+                "-o",
+                f"of-{what[0]}",
+            ],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "no lpips_alex, lpips_vgg" in done.stdout or "no lpips_alex" in done.stdout
+        assert read_report(Path(f"of-{what[0]}")).column("raw.psnr").count == 3
+
+
+def test_widening_changes_no_pixel_of_a_result(place):
+    enhancer = load("dimma", threads=1)
+    dark = read_photo(Path("low/1.png"))
+    case = Case("1", None, Path("low/1.png"), Path("high/1.png"))
+    ours = Network(enhancer).result(load_case(case), "asked", None)
+    users, _ = enhancer.enhance_photo(Photo(dark.samples))
+    assert (ours.samples == users.samples).all()
