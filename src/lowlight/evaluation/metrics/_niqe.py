@@ -56,6 +56,8 @@ def features(samples: NDArray[np.uint8], grey: Grey = grey_live) -> Array:
     NaN where a block is too flat to be fitted.
     """
     down, across = (side // BLOCK for side in samples.shape[:2])
+    if not down * across:
+        return np.empty((0, 36))
     samples = samples[: down * BLOCK, : across * BLOCK]
     greys = np.empty(samples.shape[:2], np.uint8)
     for top, bottom in _strips.strips(down * BLOCK, across * BLOCK):
@@ -64,7 +66,7 @@ def features(samples: NDArray[np.uint8], grey: Grey = grey_live) -> Array:
         np.concatenate([_describe(normalised(strip), across) for strip in scales], axis=1)
         for scales in _block_rows(greys)
     ]
-    return np.concatenate(rows) if rows else np.empty((0, 36))
+    return np.concatenate(rows)
 
 
 def _block_rows(greys: NDArray[np.uint8]) -> Iterator[tuple[Array, Array]]:
@@ -195,13 +197,15 @@ def _metric(name: str, title: str, grey: Grey) -> Metric:
 
 
 METRICS = (
-    _metric("niqe", "LIVE release: MATLAB's grey, rounded; float64; 0 and more", grey_live),
-    _metric("niqe_y", "the same model on rounded studio-range luma (BasicSR, `y`)", _luma),
-    _metric("niqe_grey", "the same model on OpenCV's float grey, rounded (BasicSR, `gray`)", _grey_basicsr),
-    _metric("niqe_pyiqa", "the same model on rounded luma of YIQ (pyiqa)", _grey_pyiqa),
+    _metric(
+        "niqe", "after the LIVE release, on MATLAB's grey, rounded; 0 and more, good photos 2 to 5", grey_live
+    ),
+    _metric("niqe_y", "LIVE's model on rounded studio-range luma (BasicSR, `y`)", _luma),
+    _metric("niqe_grey", "LIVE's model on OpenCV's float grey, rounded (BasicSR, `gray`)", _grey_basicsr),
+    _metric("niqe_pyiqa", "LIVE's model on rounded luma of YIQ (pyiqa)", _grey_pyiqa),
     _metric(
         "niqe_cidnet",
-        "the same model on studio-range luma with red and blue exchanged (CIDNet)",
+        "LIVE's model on rounded studio-range luma with red and blue exchanged (CIDNet)",
         lambda samples: _luma(samples[..., ::-1]),
     ),
 )

@@ -48,7 +48,7 @@ def _luma_square(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
 
 def _psnr_float(result: Picture, reference: Picture) -> float:
     found = decibel(1, _strips.mean(_clipped_square, result.raw, reference.raw))
-    return found if math.isfinite(found) else RELEASE_EQUAL
+    return RELEASE_EQUAL if found == math.inf else found
 
 
 def _psnr_cidnet(result: Picture, reference: Picture) -> float:
@@ -114,7 +114,7 @@ METRICS = (
     ),
     Metric(
         "psnr_cidnet_float",
-        "the same on floats, clipped and not rounded, as CIDNet's script after its gain",
+        "floats, clipped and not rounded, 1e-8 added to the mean square (CIDNet's script after its gain); dB",
         "higher",
         "reference",
         _psnr_cidnet_float,

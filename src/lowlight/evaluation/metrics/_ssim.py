@@ -34,17 +34,18 @@ def ssim(result: NDArray[Any], reference: NDArray[Any]) -> float:
 
     Raises UseError for sizes that differ, Undefined below 11 pixels a side.
     """
+    same_size(result, reference)
     return similarity(result, reference, rgb, GAUSSIAN, 255)[0]
 
 
 def similarity(
     x: NDArray[Any], y: NDArray[Any], planes: Planes, window: Window, span: float, sample: int = 0
 ) -> tuple[float, float]:
-    """(mean of the map, mean of its second factor alone, the contrast) over whole (height, width, 3) pictures.
+    """(mean of the map, mean of its second factor alone, the contrast) over whole (height, width, 3) pictures
+    of one size. Raises Undefined below the window's size.
 
     span: L of the formula. sample: so many values make the variances a sample's (n - 1), as scikit-image does.
     """
-    same_size(x, y)
     height, width = x.shape[:2]
     if height < window.smallest[0] or width < window.smallest[1]:
         raise Undefined(
@@ -102,8 +103,11 @@ def _on_raw(planes: Planes, window: Window, span: float = 1) -> Callable[[Pictur
 
 
 def _dimma(result: Picture, reference: Picture) -> float:
-    spans = [np.ptp(np.clip(each.raw, 0, 1)) for each in (result, reference)]
-    return similarity(result.raw, reference.raw, _clipped, GAUSSIAN, float(max(spans)))[0]
+    ends = (np.clip((each.raw.min(), each.raw.max()), 0, 1) for each in (result, reference))
+    span = max(float(high - low) for low, high in ends)
+    if span == 0:
+        raise Undefined("ssim_dimma_val needs a picture that is not flat")
+    return similarity(result.raw, reference.raw, _clipped, GAUSSIAN, span)[0]
 
 
 def _metric(name: str, title: str, measure: Callable[[Picture, Picture], float]) -> Metric:
@@ -118,12 +122,12 @@ METRICS = (
     ),
     _metric(
         "ssim_float",
-        "the same on floats, clipped and not rounded, as CIDNet's script after its gain",
+        "RGB floats, clipped and not rounded, Gaussian 11x11, valid area, L = 255 (CIDNet's script after its gain)",
         _on_raw(_clipped_255, GAUSSIAN, 255),
     ),
     _metric(
         "ssim_y",
-        "the same on the studio-range luma of 8-bit RGB (BasicSR `test_y_channel`)",
+        "studio-range luma of 8-bit RGB, Gaussian 11x11, valid area (BasicSR `test_y_channel`)",
         _on_samples(_luma, GAUSSIAN),
     ),
     _metric(
@@ -133,7 +137,7 @@ METRICS = (
     ),
     _metric(
         "ssim_uniform_rgb",
-        "8-bit RGB, uniform 7x7, else the same (scikit-image's default; LLFlow in colour)",
+        "8-bit RGB, uniform 7x7, valid area, sample covariance, mean of channels (LLFlow with `gray_scale=False`)",
         _on_samples(rgb, UNIFORM, 49),
     ),
     _metric(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -66,7 +67,7 @@ class Metric:
     name: str
     title: str
     """The variant in words, with range or unit, in one line."""
-    better: Literal["higher", "lower", ""]
+    better: Literal["higher", "lower"]
     compares: Literal["reference", "input", ""]
     """What the other picture is; empty: the metric looks at the result alone."""
     measure: Callable[..., float]
@@ -79,13 +80,18 @@ class Metric:
     def __call__(self, result: Picture, other: Picture | None = None) -> float:
         """The metric's number. Raises UseError for sizes that differ, Undefined, Missing."""
         if not self.compares:
-            return self.measure(result)
+            return self._number(self.measure(result))
         if other is None:
             raise UseError(
                 f"{self.name} compares with the {self.compares}: expected a second picture, got none"
             )
         same_size(result.samples, other.samples)
-        return self.measure(result, other)
+        return self._number(self.measure(result, other))
+
+    def _number(self, value: float) -> float:
+        if math.isnan(value):
+            raise Undefined(f"{self.name} gives no number here: do the floats hold any that is none?")
+        return value
 
 
 def same_size(a: NDArray[Any], b: NDArray[Any]) -> None:
