@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lowlight.enhancer import enhance as enhance
     from lowlight.enhancer import load as load
     from lowlight.errors import LowlightError as LowlightError
+    from lowlight.likelihoods import likelihood as likelihood
     from lowlight.methods.dimma.dimmer import load_dimmer as load_dimmer
     from lowlight.photo import Photo as Photo
     from lowlight.photo import read_photo as read_photo
@@ -24,6 +25,7 @@ _HOMES = {
     "LowlightError": "lowlight.errors",
     "Photo": "lowlight.photo",
     "enhance": "lowlight.enhancer",
+    "likelihood": "lowlight.likelihoods",
     "load": "lowlight.enhancer",
     "load_dimmer": "lowlight.methods.dimma.dimmer",
     "read_photo": "lowlight.photo",

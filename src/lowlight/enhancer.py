@@ -87,13 +87,20 @@ class Enhancer:
         if controls.strength == 0:
             report = Report(_used(controls, before), before, before, 0, time.perf_counter() - started)
             return photo, report
-        observation = self.method.observe(photo.samples, controls)
-        windows = self._plan(photo, memory or self.memory or free_memory() // 2)
-        deep, values, count = self._run(photo, observation, windows, progress)
+        as_released = isinstance(controls, PublishedControls) and controls.published
+        frame = self._frame(photo) if as_released else None
+        seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
+        observation = self.method.observe(seen.samples, controls)
+        windows = self._plan(seen, memory or self.memory or free_memory() // 2)
+        deep, values, count = self._run(seen, observation, windows, progress)
+        if frame is not None:
+            (top, _), (left, _) = frame
+            # Releases truncate to 8 bits, of which 16 have 257 steps.
+            deep = deep[top : top + photo.height, left : left + photo.width] // 257 * 257
+            values = np.bincount(deep.ravel(), minlength=_DEEP + 1)
         wanted = None if controls.lightness == "auto" else float(controls.lightness)
         if "lightness" in observation:
             wanted = float(observation["lightness"])
-        as_released = isinstance(controls, PublishedControls) and controls.published
         gain = 1.0 if wanted is None or as_released else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
@@ -130,7 +137,7 @@ class Enhancer:
             photo.write_photo(result, stream)
             return stream.getvalue()
         if isinstance(picture, np.ndarray):
-            result, _ = self.enhance_photo(_from_array(picture), checked)
+            result, _ = self.enhance_photo(from_array(picture), checked)
             return _to_array(result, picture)
         return self._pil(picture, checked)
 
@@ -149,7 +156,7 @@ class Enhancer:
         array = np.asarray(picture.convert(mode))
         alpha = array[..., -1] if mode in ("LA", "RGBA") else None
         colour = array[..., 0] if mode == "LA" else array[..., :3] if mode == "RGBA" else array
-        result, _ = self.enhance_photo(_from_array(colour), controls)
+        result, _ = self.enhance_photo(from_array(colour), controls)
         enhanced = Image.fromarray(_to_array(result, colour))
         if alpha is not None:
             enhanced.putalpha(Image.fromarray(alpha))
@@ -212,7 +219,7 @@ class Enhancer:
             while waiting:
                 window = waiting.popleft()
                 try:
-                    result = self.engine.run(self._cut(photo, window), observation)
+                    result = self._result(self._cut(photo, window), observation, window)
                 except OutOfMemory:
                     smaller = tiles.split(
                         window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
@@ -233,6 +240,25 @@ class Enhancer:
             if kept is not None:
                 kept.result()
         return deep, values, count
+
+    def _frame(self, photo: Photo) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Rows and columns that the method's release mirrors a photo outwards by, before it looks at it."""
+        released = getattr(self.method, "released_frame", None)
+        return None if released is None else released(photo.height, photo.width)
+
+    def _result(self, tile: Array, observation: Observation, window: tiles.Window) -> Array:
+        """What the engine makes of a tile: of several samples, their mean."""
+        if "origin" in observation:
+            above, before = self._mirrored(window)
+            place = np.array([window.outer_top - above, window.outer_left - before], np.float32)
+            observation = {**observation, "origin": place}
+        draws = observation.get("sample")
+        if draws is None or len(draws) == 1:
+            return self.engine.run(tile, observation)
+        total = np.zeros_like(tile)
+        for draw in draws:
+            total += self.engine.run(tile, {**observation, "sample": draw[None]})
+        return total / np.float32(len(draws))
 
     def _cut(self, photo: Photo, window: tiles.Window) -> Array:
         """A tile as the network gets it: at the photo's edges mirrored outwards by the border."""
@@ -255,6 +281,11 @@ class Enhancer:
             self.method.border if start == 0 else 0 for start in (window.outer_top, window.outer_left)
         )
         return above, before
+
+
+def _mirrored(samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:
+    framed: Samples = np.pad(samples, (*frame, (0, 0)), mode="symmetric")
+    return framed
 
 
 def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window) -> NDArray[np.int64]:
@@ -429,7 +460,8 @@ def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float)
     return result
 
 
-def _from_array(array: NDArray[Any]) -> Photo:
+def from_array(array: NDArray[Any]) -> Photo:
+    """A photo from what ``Enhancer`` takes as an array. Raises PhotoError."""
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)) or 0 in array.shape:
         raise PhotoError(f"expected an array (height, width[, 1, 3 or 4]), got shape {array.shape}")
     if array.dtype not in (np.uint8, np.uint16):

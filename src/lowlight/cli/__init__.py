@@ -33,7 +33,9 @@ COMMANDS = {
     "evaluate": "Measure a model or a folder of pictures: metrics by exact variant, under named protocols.",
     "compare": "Compare results on the same photos, with paired bootstrap intervals.",
     "data": "List benchmark sets, or check a folder that holds one.",
+    "likelihood": "Tell how likely photos are, given the dark one; less is more likely. Needs lowlight[train].",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
+    "adapt": "Make a model for your camera from 3 to 8 pairs of photos. Needs lowlight[train].",
 }
 
 # Plain help and errors: rich would take a tenth of a second to print them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lowlight.nn.flow import Flow, Map, log_prob
+from lowlight.errors import EngineError
+from lowlight.nn.flow import Flow, Map, find_non_finite, log_prob
+from lowlight.nn.inverse_flow import InverseFlow
 from lowlight.nn.lookup import equalise
+from lowlight.nn.noise import noise_at
 from lowlight.nn.rrdb import SLOPE, ResidualDenseBlock
 
 if TYPE_CHECKING:
@@ -113,9 +117,8 @@ class Network(nn.Module):
         return self.flow(encoded.conditions), encoded.colours
 
     def mean(self, colours: Tensor) -> Tensor:
-        """The prior's mean of a colour map: squeezed at once, another order than that of the flow's squeezes."""
-        mean = F.pixel_unshuffle(colours, 2**self.config.levels)
-        return mean if self.config.colour_prior else torch.zeros_like(mean)
+        """See ``prior_mean``."""
+        return prior_mean(self.config, colours)
 
     def log_likelihood(
         self, dark: Tensor, tables: Tensor, **_enhancing: Tensor
@@ -123,18 +126,63 @@ class Network(nn.Module):
         """What gives the natural log-likelihood, (batch,), of normal photos, (batch, 3, height, width).
 
         The prior's mean is always that of the encoder's colour map. dark, tables: see ``prepare``; what else is
-        observed only enhancing needs.
+        observed only enhancing needs. Raises EngineError, naming the place in the flow, for what is not finite.
         """
         flow, colours = self.encode(dark, tables)
         mean = self.mean(colours)
 
         def of(picture: Tensor) -> Tensor:
             z, log_det = flow.forward(picture)
-            return log_prob(z, mean, log_det)
+            found = log_prob(z, mean, log_det)
+            if not bool(torch.isfinite(found).all()):
+                raise EngineError(f"the likelihood is not finite: {find_non_finite(flow, picture)}")
+            return found
 
         return of
 
-    def forward(self, dark: Tensor, tables: Tensor, brightness: Tensor) -> Tensor:
-        """tables: (batch, 3, 256); brightness: (batch,), added to every number of the latent."""
+    def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
+        """tables: (batch, 3, 256); latent: see ``draw_latent``."""
         flow, colours = self.encode(dark, tables)
-        return flow.inverse(self.mean(colours) + brightness[:, None, None, None])[0]
+        return flow.inverse(draw_latent(self.mean(colours), **latent))[0]
+
+    def folded(self) -> Enhancing:
+        """The same ``forward`` with all that only training needs multiplied in; shares the encoder."""
+        return Enhancing(self)
+
+
+class Enhancing(nn.Module):
+    """``Network`` for enhancing alone: the inverse as plain convolutions."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.config = network.config
+        self.encoder = network.encoder
+        self.inverse = InverseFlow(network.flow)
+
+    def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
+        """See ``Network.forward``."""
+        encoded = self.encoder(dark, tables)
+        z = draw_latent(prior_mean(self.config, encoded.colours), **latent)
+        enhanced: Tensor = self.inverse(encoded.conditions, z)
+        return enhanced
+
+
+def prior_mean(config: Config, colours: Tensor) -> Tensor:
+    """The prior's mean of a colour map: squeezed at once, another order than that of the flow's squeezes."""
+    mean = F.pixel_unshuffle(colours, 2**config.levels)
+    return mean if config.colour_prior else torch.zeros_like(mean)
+
+
+def draw_latent(
+    mean: Tensor, brightness: Tensor, temperature: Tensor, seed: Tensor, sample: Tensor, origin: Tensor
+) -> Tensor:
+    """The latent that the flow starts from.
+
+    mean: the prior's, (batch, channels, height, width). brightness: (batch,), added to every number.
+    temperature: (batch,), the deviation of the noise around the mean. seed: (batch, 2), sample: (batch, 1): what
+    the noise is drawn by. origin: (batch, 2), row and column of the picture in the whole, in pixels.
+    """
+    key = torch.cat([seed, sample], dim=1).long()
+    side = math.isqrt(mean.shape[1] // 3)
+    noise = noise_at((origin / side).long(), key, *mean.shape[1:])
+    return mean + brightness[:, None, None, None] + temperature[:, None, None, None] * noise

@@ -1,0 +1,101 @@
+"""`lowlight likelihood`: how likely photos are as the normally lit version of a dark one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lowlight.cli._photos import Memory, parse_size
+
+
+def likelihood(
+    low: Annotated[Path, typer.Argument(metavar="LOW", help="The dark photo.", show_default=False)],
+    candidates: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CANDIDATE...", help="Results of any method, of its size.", show_default=False
+        ),
+    ],
+    model: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Tensors of a method that is a density.")
+    ] = "llflow-torch",
+    maps: Annotated[
+        Path | None,
+        typer.Option("--map", metavar="DIR", help="Also write CANDIDATE.map.png: bright is not believable."),
+    ] = None,
+    draws: Annotated[int, typer.Option(min=1, help="Of noise, for bits per dimension.")] = 4,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise.")] = 0,
+    memory: Memory = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace maps that are there.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON in place of the table.")] = False,
+) -> None:
+    """Tell how likely photos are, given the dark one; less is more likely. Needs lowlight[train].
+
+    Exit status: 0 all judged, 1 some could not be, 2 wrong use.
+    """
+    from lowlight.cli._tables import print_table
+    from lowlight.errors import LowlightError, UseError, shown
+    from lowlight.photo import Photo, read_photo, write_photo
+
+    targets = [None if maps is None else maps / f"{each.stem}.map.png" for each in candidates]
+    if maps is not None and len(set(targets)) < len(targets):
+        raise UseError("two candidates have one name, and so would their maps: rename one")
+    for target in targets:
+        if target is not None and target.exists() and not overwrite:
+            raise UseError(f"{shown(target)} exists; --overwrite replaces it")
+    size = None if memory is None else parse_size(memory)
+
+    from lowlight.likelihoods import Judge, activation_map
+
+    judge = Judge.load(model, size)
+    given = judge.given(read_photo(low).samples, slopes=maps is not None)
+    records = []
+    for candidate, target in zip(candidates, targets, strict=True):
+        try:
+            found = judge.likelihood(
+                given, read_photo(candidate).samples, draws=draws, seed=seed, slopes=target is not None
+            )
+            record = {
+                "candidate": str(candidate),
+                "bits_per_position": found.bits_per_position,
+                "bits_per_dimension": found.bits_per_dimension,
+            }
+            if target is not None and found.slopes is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_photo(
+                    Photo(activation_map(found.slopes)[..., None].repeat(3, axis=2), grey=True), target
+                )
+                record["map"] = str(target)
+        except LowlightError as error:
+            print(f"lowlight: {shown(f'{candidate}: {error}')}", file=sys.stderr)
+            continue
+        records.append(record)
+    if as_json:
+        settings = {"low": str(low), "model": model, "prior_mean": "encoder", "draws": draws, "seed": seed}
+        print(json.dumps({**settings, "dequantised": judge.dequantised, "candidates": records}, indent=1))
+    elif records:
+        columns = ("candidate", "bits_per_position", "bits_per_dimension", "map")
+        shown_columns = [name for name in columns if records[0].get(name) is not None]
+        rows = [
+            [
+                f"{each[name]:.4f}" if isinstance(each[name], float) else shown(each[name])
+                for name in shown_columns
+            ]
+            for each in records
+        ]
+        print_table([name.replace("_", " ") for name in shown_columns], rows)
+        print(
+            "Less is more likely. The prior's mean is the encoder's colour map of the dark photo.",
+            file=sys.stderr,
+        )
+        if not judge.dequantised:
+            print(
+                "No bits per dimension: the model was trained without noise on the references.",
+                file=sys.stderr,
+            )
+    if len(records) < len(candidates):
+        raise typer.Exit(1)

@@ -1,0 +1,222 @@
+"""How likely a normally lit photo is, given the dark one: by methods that are densities, with torch.
+
+A method is one when its network has ``log_likelihood(dark, **observation)``, which gives a function of
+(batch, 3, height, width) pictures to their natural log-likelihoods, (batch,). Both photos are seen in one
+piece, mirrored on to the sides that the network takes; the mirrored pixels count too.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlight import methods, tiles, weights
+from lowlight.enhancer import free_memory, from_array
+from lowlight.errors import EngineError, PhotoError, UseError
+from lowlight.methods import Array, Method, Samples
+from lowlight.photo import Photo, read_photo, to_float
+
+try:
+    import torch
+    from torch import Tensor
+
+    from lowlight.engines.torch import load_network
+except ModuleNotFoundError:
+    raise EngineError(
+        "likelihoods need torch, which is not installed: pip install 'lowlight[train]'"
+    ) from None
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DEFAULT = "llflow-torch"
+"""The model that is asked where none is named."""
+DRAWS = 4
+"""Of the noise that bits per dimension are averaged over: on whole photos they differ by a thousandth."""
+GRADIENT_BYTES = 2
+"""Memory of a gradient, in those that enhancing takes."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely one candidate is; less is more likely. Figures of one dark photo and one model compare."""
+
+    bits_per_position: float
+    """The published NLL: no noise, the prior's mean from the dark photo. A relative score of this model."""
+    bits_per_dimension: float | None
+    """Of the photo in 8 bits, averaged over draws of noise; comparable across models. None for a model that
+    was trained without noise."""
+    slopes: Array | None
+    """(height, width): how steeply the published NLL changes with each pixel, the 2-norm over the channels."""
+
+
+class Given:
+    """A dark photo, seen once: how likely are others, given it?"""
+
+    def __init__(
+        self, log_likelihood: Callable[[Tensor], Tensor], shape: tuple[int, ...], multiple: int
+    ) -> None:
+        """shape: (height, width, 3) of the dark photo."""
+        self._log_likelihood = log_likelihood
+        self._shape = shape
+        self._multiple = multiple
+
+    def bits_per_position(self, picture: Array) -> float:
+        """See ``Likelihood``. picture: (height, width, 3), float32, usually in [0, 1]."""
+        with torch.no_grad():
+            return self._bits(self._tensor(picture)).item()
+
+    def bits_per_dimension(self, levels: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> float:
+        """See ``Likelihood``. levels: (height, width, 3), whole numbers, those of 8 bits are 0 to 255.
+
+        Each level is the middle of a cell of width 1/256 that noise fills: -log2 p(x) + 8 of a number.
+        """
+        rng = np.random.default_rng(seed)
+        found = [
+            self.bits_per_position(((levels + rng.random(levels.shape, np.float32)) / 256).astype(np.float32))
+            for _ in range(draws)
+        ]
+        return float(np.mean(found)) / 3 + 8
+
+    def slopes(self, picture: Array) -> Array:
+        """See ``Likelihood``. picture: as for ``bits_per_position``."""
+        height, width = self._shape[:2]
+        return np.asarray(np.sqrt(np.square(self.gradient(picture)).sum(axis=2))[:height, :width])
+
+    def gradient(self, picture: Array) -> Array:
+        """Of the published NLL with respect to the picture: (height, width, 3)."""
+        x = self._tensor(picture).requires_grad_()
+        (gradient,) = torch.autograd.grad(self._bits(x), x)
+        height, width = self._shape[:2]
+        return np.asarray(gradient[0].permute(1, 2, 0).numpy()[:height, :width])
+
+    def _tensor(self, picture: Array) -> Tensor:
+        if picture.shape != self._shape:
+            raise PhotoError(
+                f"{picture.shape[1]}x{picture.shape[0]} pixels, and the dark photo has "
+                f"{self._shape[1]}x{self._shape[0]}: expected one size"
+            )
+        return _tensor(picture, self._multiple)
+
+    def _bits(self, x: Tensor) -> Tensor:
+        return -self._log_likelihood(x)[0] / (math.log(2) * x.shape[2] * x.shape[3])
+
+
+class Judge:
+    """A model that tells how likely photos are."""
+
+    def __init__(
+        self, method: Method, network: nn.Module, *, dequantised: bool, memory: int | None = None
+    ) -> None:
+        """dequantised: trained with noise on the reference. memory: bytes; default: half of what is free."""
+        if not hasattr(network, "log_likelihood"):
+            raise UseError(f"method {method.name} gives no likelihoods: its network is no density of photos")
+        self.method = method
+        self.network = network.eval().requires_grad_(False)
+        self.dequantised = dequantised
+        self.memory = memory
+
+    @classmethod
+    def load(cls, model: str | Path = DEFAULT, memory: int | None = None) -> Judge:
+        """By a model's name or a .safetensors file. Raises WeightsError, and UseError for a method without."""
+        opened = weights.open_weights(model, part="")
+        header = opened.header
+        method = methods.create(header.method, header.config, opened.arrays)
+        noise = header.recipe.get("settings", {}).get("noise_levels")
+        return cls(method, load_network(opened), dequantised=noise is not None, memory=memory)
+
+    def given(self, low: Samples, *, slopes: bool = False) -> Given:
+        """Look at a dark photo, (height, width, 3). Raises EngineError when it is too large for the memory.
+
+        slopes: they will be asked for, and take more memory.
+        """
+        height, width = low.shape[:2]
+        multiple = self.method.multiple
+        pixels = tiles.padded(height, multiple) * tiles.padded(width, multiple)
+        needed = pixels * self.method.tile_bytes * (GRADIENT_BYTES if slopes else 1)
+        allowed = self.memory or free_memory() // 2
+        if needed > allowed:
+            share = math.sqrt(allowed / needed)
+            raise EngineError(
+                f"{width}x{height} pixels need about {math.ceil(needed / 1e6)} MB in one piece, and "
+                f"{allowed // 1_000_000} MB are allowed: reduce both photos alike, to about "
+                f"{int(width * share)}x{int(height * share)}"
+            )
+        observation = self.method.observe(low, self.method.Controls())
+        seen = {name: torch.from_numpy(array.copy())[None] for name, array in observation.items()}
+        with torch.no_grad():
+            found = self.network.log_likelihood(_tensor(to_float(low), multiple), **seen)  # type: ignore[operator]
+        return Given(found, low.shape, multiple)
+
+    def likelihood(
+        self, given: Given, candidate: Samples, *, draws: int = DRAWS, seed: int = 0, slopes: bool = False
+    ) -> Likelihood:
+        """Both numbers, and the slopes where asked for, of a candidate in any depth."""
+        picture = to_float(candidate)
+        levels = np.rint(picture * np.float32(255))
+        return Likelihood(
+            given.bits_per_position(picture),
+            given.bits_per_dimension(levels, draws, seed) if self.dequantised else None,
+            given.slopes(picture) if slopes else None,
+        )
+
+
+def likelihood(
+    low: Any,
+    *candidates: Any,
+    model: str | Path = DEFAULT,
+    draws: int = DRAWS,
+    seed: int = 0,
+    slopes: bool = False,
+    memory: int | None = None,
+) -> list[Likelihood]:
+    """How likely each candidate is as the normally lit version of a dark photo.
+
+    low, candidates: paths, bytes of files, PIL images, arrays (uint8, uint16, float in [0, 1]) or ``Photo``s of
+    one size. draws, seed: of the noise for bits per dimension. slopes: see ``Likelihood``;
+    ``activation_map`` makes a picture of them. memory: bytes; default: half of what is free.
+    """
+    judge = Judge.load(model, memory)
+    given = judge.given(_photo(low).samples, slopes=slopes)
+    return [
+        judge.likelihood(given, _photo(each).samples, draws=draws, seed=seed, slopes=slopes)
+        for each in candidates
+    ]
+
+
+def activation_map(slopes: Array) -> NDArray[np.uint8]:
+    """The published map of what is not believable: slopes (height, width), equalised to 0 to 255.
+
+    Each value is the share of pixels that are not steeper, so a map shows where, never how much.
+    """
+    ranks = np.searchsorted(np.sort(slopes, axis=None), slopes, side="right")
+    return np.rint(255 * ranks / slopes.size).astype(np.uint8)
+
+
+def _photo(picture: Any) -> Photo:
+    if isinstance(picture, Photo):
+        return picture
+    if isinstance(picture, str | os.PathLike):
+        return read_photo(Path(picture))
+    if isinstance(picture, bytes):
+        return read_photo(picture)
+    if isinstance(picture, np.ndarray):
+        return from_array(picture)
+    if hasattr(picture, "convert") and not picture.mode.startswith(("I", "F")):
+        return from_array(np.asarray(picture.convert("RGB")))
+    raise PhotoError(
+        f"expected a path, bytes, an 8-bit PIL image or a NumPy array, got {type(picture).__name__}"
+    )
+
+
+def _tensor(picture: Array, multiple: int) -> Tensor:
+    """(1, 3, height, width), mirrored at the bottom and on the right."""
+    whole = tiles.mirror(picture, (0, 0), (0, 0), multiple)
+    return torch.from_numpy(np.ascontiguousarray(whole.transpose(2, 0, 1))[None])

@@ -1,0 +1,245 @@
+"""How likely photos are, given a dark one: published numbers, units, noise, and the command."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lowlight as package
+from llflow_numbers import numbers, published
+from lowlight import weights
+from lowlight.errors import EngineError, PhotoError, UseError
+from lowlight.likelihoods import Judge, activation_map, likelihood
+from lowlight.methods.llflow import LLFlow
+from lowlight.methods.llflow.network import Network
+from pictures import smooth
+
+Run = Callable[..., tuple[int, str, str]]
+SMALL = LLFlow.tiny_config()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    network = published()
+    return Judge(LLFlow(network.config, {}), network, dequantised=True)
+
+
+def redrawn() -> Network:
+    """A tiny network, every parameter moved: untrained couplings ignore the dark photo."""
+    torch.manual_seed(0)
+    network = Network(SMALL)
+    with torch.no_grad():
+        for each in network.parameters():
+            each += 0.1 * torch.randn_like(each)
+    return network
+
+
+def write_model(path: Path, noise: float | None = 255) -> Path:
+    header = weights.Header(
+        name="tiny",
+        method="llflow",
+        config=SMALL.model_dump(mode="json"),
+        licence="none",
+        recipe={"settings": {"noise_levels": noise}},
+    )
+    tensors = {name: each.numpy() for name, each in redrawn().state_dict().items()}
+    weights.save_safetensors(path, header, tensors)
+    return path
+
+
+# Numbers of the published code
+
+
+def test_published_likelihoods_and_gradients(judge: Judge) -> None:
+    photos, expected = numbers("input"), numbers("gradients")
+    given = judge.given(photos["dark"])
+    light = photos["reference"] / np.float32(255)
+    stitched = expected["stitched"] / np.float32(255)
+    assert given.bits_per_position(light) == pytest.approx(expected["nll"].item(), abs=1e-5)
+    assert given.bits_per_position(stitched) == pytest.approx(expected["stitched_nll"].item(), abs=1e-4)
+    for picture, nll in zip(expected["degraded"], expected["degraded_nll"], strict=True):
+        degraded = (picture / 255).astype(np.float32)
+        assert given.bits_per_position(degraded) == pytest.approx(float(nll), abs=1e-4)
+    gradient = expected["photo"].transpose(1, 2, 0)
+    limit = 2e-5 * np.abs(gradient).max()
+    np.testing.assert_allclose(given.gradient(light), gradient, rtol=0, atol=limit)
+    for picture, name in ((light, "activation"), (stitched, "stitched_activation")):
+        activation = expected[name]
+        found = np.square(given.slopes(picture))
+        np.testing.assert_allclose(found, activation, rtol=0, atol=5e-5 * activation.max())
+
+
+# Units
+
+
+def test_bits_per_dimension_are_those_of_the_density(judge: Judge) -> None:
+    """Each draw by hand, and seeds that matter a little."""
+    photos = numbers("input")
+    given = judge.given(photos["dark"])
+    noise = np.random.default_rng(3).random(photos["reference"].shape, np.float32)
+    density = given.bits_per_position((photos["reference"] + noise) / np.float32(256))
+    assert given.bits_per_dimension(photos["reference"], 1, 3) == pytest.approx(density / 3 + 8, abs=1e-5)
+    assert given.bits_per_dimension(photos["reference"], 1, 4) != pytest.approx(density / 3 + 8, abs=1e-5)
+
+
+def test_sides_that_are_no_multiples_are_mirrored(judge: Judge) -> None:
+    light = numbers("input")["reference"][:21, :34] / np.float32(255)
+    mirrored = np.pad(light, ((0, 3), (0, 6), (0, 0)), mode="symmetric")
+    # Constant, so that it is equalised alike.
+    small, whole = (judge.given(np.full(each.shape, 20, np.uint8)) for each in (light, mirrored))
+    assert small.bits_per_position(light) == whole.bits_per_position(mirrored)
+    np.testing.assert_array_equal(small.slopes(light), whole.slopes(mirrored)[:21, :34])
+
+
+def test_a_map_ranks_pixels() -> None:
+    slopes = np.array([[0.0, 5e6], [3e-9, 1.0]], np.float32)
+    assert activation_map(slopes).tolist() == [[64, 255], [128, 191]]
+    assert activation_map(np.ones((2, 3), np.float32)).tolist() == [[255] * 3] * 2
+
+
+# What cannot be
+
+
+def test_sizes_must_agree(judge: Judge) -> None:
+    given = judge.given(np.zeros((16, 24, 3), np.uint8))
+    with pytest.raises(PhotoError, match="16x24 pixels, and the dark photo has 24x16"):
+        given.bits_per_position(np.zeros((24, 16, 3), np.float32))
+
+
+def test_photos_that_are_too_large_are_told_what_fits(judge: Judge) -> None:
+    small = Judge(judge.method, judge.network, dequantised=True, memory=10_000_000)
+    with pytest.raises(
+        EngineError, match=r"600x400 pixels need about 390 MB.* reduce both .* to about 96x64"
+    ):
+        small.given(np.zeros((400, 600, 3), np.uint8))
+    with pytest.raises(EngineError, match="need about 780 MB"):
+        small.given(np.zeros((400, 600, 3), np.uint8), slopes=True)
+
+
+def test_what_is_not_finite_is_named(judge: Judge) -> None:
+    given = judge.given(np.zeros((8, 8, 3), np.uint8))
+    with pytest.raises(EngineError, match="not finite: level 1, step 1, norm"):
+        given.bits_per_position(np.full((8, 8, 3), 3e38, np.float32))
+
+
+def test_a_method_without_is_refused() -> None:
+    from lowlight.methods.dimma import Config, Dimma
+
+    with pytest.raises(UseError, match="method dimma gives no likelihoods"):
+        Judge(Dimma(Config(), {}), torch.nn.Identity(), dequantised=False)
+
+
+# Users
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_model(tmp_path / "tiny.safetensors")
+    light = smooth(21, 34)
+    Image.fromarray(light // 8).save("low.png")
+    Image.fromarray(light).save("good.png")
+    noisy = np.random.default_rng(0).integers(0, 256, light.shape, np.uint8)
+    Image.fromarray(noisy).save("noisy.png")
+    Image.fromarray(light[:8]).save("cut.png")
+    return tmp_path
+
+
+def test_python_takes_what_enhance_takes(place: Path) -> None:
+    array = np.asarray(Image.open("good.png"))
+    arguments: dict[str, Any] = {"model": "tiny.safetensors", "draws": 2}
+    by_path, by_array, by_image, by_bytes, deep = likelihood(
+        "low.png",
+        "good.png",
+        array,
+        Image.open("good.png"),
+        Path("good.png").read_bytes(),
+        array.astype(np.uint16) * 257,
+        **arguments,
+    )
+    assert by_path == by_array == by_image == by_bytes
+    assert deep.bits_per_position == pytest.approx(by_path.bits_per_position, abs=1e-4)
+    assert deep.bits_per_dimension == by_path.bits_per_dimension
+    assert package.likelihood is likelihood
+    again, other = (package.likelihood("low.png", array, seed=seed, **arguments)[0] for seed in (0, 1))
+    assert again == by_path
+    assert other.bits_per_dimension != by_path.bits_per_dimension
+    with pytest.raises(PhotoError, match="an 8-bit PIL image or a NumPy array, got int"):
+        likelihood("low.png", 5, **arguments)
+
+
+def test_noise_is_less_likely_where_the_command_says_so(place: Path, lowlight: Run) -> None:
+    status, out, err = lowlight(
+        "likelihood",
+        "low.png",
+        "good.png",
+        "noisy.png",
+        "--model",
+        "tiny.safetensors",
+        "--map",
+        "maps",
+        "--json",
+    )
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    good, noisy = told["candidates"]
+    assert told["prior_mean"] == "encoder"
+    assert good["bits_per_position"] < noisy["bits_per_position"]
+    assert good["bits_per_dimension"] < noisy["bits_per_dimension"]
+    picture = Image.open(noisy["map"])
+    assert (picture.mode, picture.size) == ("L", (34, 21))
+    [slopes] = (
+        each.slopes for each in likelihood("low.png", "noisy.png", model="tiny.safetensors", slopes=True)
+    )
+    assert slopes is not None
+    assert np.array_equal(np.asarray(picture), activation_map(slopes))
+
+
+def test_the_table_and_what_it_leaves_out(place: Path, lowlight: Run) -> None:
+    write_model(Path("plain.safetensors"), noise=None)
+    status, out, err = lowlight(
+        "likelihood", "low.png", "good.png", "cut.png", "gone.png", "--model", "plain.safetensors"
+    )
+    assert status == 1
+    assert out.splitlines()[0].split() == ["candidate", "bits", "per", "position"]
+    assert len(out.splitlines()) == 2
+    assert "cut.png: 34x8 pixels, and the dark photo has 34x21" in err
+    assert "gone.png" in err
+    assert "No bits per dimension: the model was trained without noise" in err
+
+
+def test_maps_replace_nothing(place: Path, lowlight: Run) -> None:
+    arguments = ("likelihood", "low.png", "good.png", "--model", "tiny.safetensors", "--map", ".")
+    assert lowlight(*arguments)[0] == 0
+    status, _, err = lowlight(*arguments)
+    assert status == 2
+    assert "good.map.png exists; --overwrite replaces it" in err
+    assert lowlight(*arguments, "--overwrite")[0] == 0
+    status, _, err = lowlight(*arguments, "sub/good.png")
+    assert status == 2
+    assert "two candidates have one name" in err
+
+
+def test_without_torch_one_line_says_so(place: Path, lowlight: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("lowlight.likelihoods", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    status, out, err = lowlight("likelihood", "low.png", "good.png")
+    assert (status, out) == (1, "")
+    assert err == "lowlight: likelihoods need torch, which is not installed: pip install 'lowlight[train]'\n"
