@@ -388,7 +388,7 @@ def test_photos_that_cannot_be_compared_are_an_error(lowlight, place, spoil, sai
         (("done", "--metrics", "psnr"), "metric psnr needs references"),
         (("done", "--metrics", "loe_npe"), "metric loe_npe needs the dark photos"),
         (("done", "--protocol", "gtmean_glare"), "protocol gtmean_glare needs references"),
-        (("done", "--reference", "high", "--protocol", "constant"), "give --constant, or --train"),
+        (("done", "--reference", "high", "--protocol", "constant"), "needs --constant, or --train"),
         (("done", "--reference", "high", "--control", "lightness=1"), "are for models"),
         (("done", "--reference", "high", "--pattern", "dark=low*"), "expected FOLDER=NAME"),
         (("done", "--reference", "high", "--pattern", "low=low*"), "no such folder was given"),

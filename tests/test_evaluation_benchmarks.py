@@ -107,6 +107,14 @@ def test_names_of_partners_may_differ(tmp_path: Path) -> None:
     assert "two splits of the same shots" in faults[0]
 
 
+def test_weights_that_name_a_set_of_the_same_shots_are_told_apart() -> None:
+    real = BENCHMARKS["lol-v2-real"]
+    [line] = real.shared_with(["BSDS500", "LOL-v1, 485 pairs"])
+    assert "lol-v2-real shares its shots" in line
+    assert real.shared_with(["BSDS500"]) == []
+    assert BENCHMARKS["lol-v2-synthetic"].shared_with(["LOL-v1, 485 pairs"]) == []
+
+
 def test_parts_of_one_split_are_measured_together(tmp_path: Path) -> None:
     for kind in ("real", "synthetic"):
         for folder in ("low", "high"):

@@ -50,11 +50,11 @@ def test_a_pattern_says_what_partners_share(tmp_path: Path) -> None:
 def test_everything_that_is_missing_is_listed(root: Path) -> None:
     (root / "high" / "2.bmp").unlink()
     (root / "high" / "sub" / "1.bmp").unlink()
-    with pytest.raises(UseError, match="high: no photo for 2, sub/1$"):
+    with pytest.raises(UseError, match=r"high: no photo for 2, sub/1$"):
         found(root)
     for index in range(30):
         save(root / "low" / f"more{index}.png")
-    with pytest.raises(UseError, match="more18, and 12 more$"):
+    with pytest.raises(UseError, match=r"more18, and 12 more$"):
         found(root)
 
 
@@ -66,7 +66,7 @@ def test_one_extra_and_one_missing_never_shift_the_pairs(root: Path) -> None:
 
 def test_two_photos_of_one_stem_are_refused(root: Path) -> None:
     save(root / "low" / "2.jpg")
-    with pytest.raises(UseError, match="2.jpg and 2.png have one stem"):
+    with pytest.raises(UseError, match=r"2\.jpg and 2\.png have one stem"):
         found(root)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lowlight.errors import UseError
 from lowlight.evaluation.metrics import METRICS, Picture
 from lowlight.evaluation.protocols import (
     GT_MEANS,
@@ -15,7 +14,6 @@ from lowlight.evaluation.protocols import (
     PROTOCOLS,
     best_constant,
     dimma_lightness,
-    find_protocols,
     truncated,
 )
 
@@ -106,8 +104,3 @@ def test_presets_name_what_exists(preset) -> None:  # type: ignore[no-untyped-de
     for protocol, metrics in preset.columns.items():
         assert protocol in PROTOCOLS
         assert set(metrics) <= METRICS.keys()
-
-
-def test_a_protocol_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UseError, match="'gtmean'; there are: raw, gtmean_llflow"):
-        find_protocols(["raw", "gtmean"])

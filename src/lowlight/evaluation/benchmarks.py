@@ -63,6 +63,15 @@ class Benchmark:
     unusable: str = ""
     """Why `lowlight evaluate --set` can't take it as it is, and what to do."""
 
+    shares: str = ""
+    """A name in the data of weights that have seen this set's shots."""
+
+    def shared_with(self, data: Sequence[str]) -> list[str]:
+        """What to say of weights trained on these data, one sentence each as their header has it."""
+        if not self.shares or not any(self.shares in sentence for sentence in data):
+            return []
+        return [f"the weights name {self.shares} among their training data, and {self.name} shares its shots"]
+
     def choose(self, split: str | None) -> list[Part]:
         """The parts of a split: ``test`` is also ``test-real`` and ``test-synthetic``. Raises UseError."""
         if self.unusable:
@@ -158,6 +167,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 Part("test", "Real_captured/Test/Low", "Real_captured/Test/Normal", 100,
                      {"low": "low*", "reference": "normal*"}, (600, 400), faults=(_SHARED_SHOTS,)),
             ),
+            shares="LOL",
         ),
         Benchmark(
             "lol-v2-synthetic",
@@ -179,6 +189,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 Part("test-synthetic", "synthetic/test/low", "synthetic/test/high", 100),
             ),
             "lowlight's own layout, names of partners equal: archives differ",
+            shares="LOL",
         ),
         Benchmark(
             "sice",

@@ -122,15 +122,17 @@ def worst_first(report: Report) -> list[Row]:
 
 
 def pictures_of(row: Row, folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """(role, 8-bit picture) of a photo, as far as its files are still there: input, output, reference."""
+    """(role, 8-bit picture) of a photo, as far as its files are still there, unchanged: input, output, reference."""
     places = {role: Path(file.path) for role, file in row.files.items()}
     places.setdefault("result", folder / RESULTS / f"{row.name}.png")
     for role, word in (("low", "input"), ("result", "output"), ("reference", "reference")):
-        if role in places and places[role].is_file():  # type: ignore[index]
+        if role in places and places[role].is_file():
             try:
-                yield word, files.to_8_bits(files.read(places[role])[0].samples)  # type: ignore[index]
+                photo, digest = files.read(places[role])
             except LowlightError:
                 continue
+            if role not in row.files or row.files[role].sha256 == digest:
+                yield word, files.to_8_bits(photo.samples)
 
 
 def _figure(report: Report, row: Row, folder: Path) -> str:

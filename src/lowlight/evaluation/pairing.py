@@ -168,6 +168,16 @@ def _look(described: Mapping[str, Any]) -> dict[str, str]:
     """What the files of a case must share, as their headers tell it."""
     return {
         "sizes": f"{described['width']}x{described['height']}",
-        "depths": described["depth"] if described["depth"] in ("float", "16 bit") else "8 bit",
+        "depths": _depth(described),
         "colours": "grey" if described["colour"] == "grey" else "colour",
     }
+
+
+def depth_of(path: Path) -> str:
+    """``8 bit``, ``16 bit`` or ``float``. Raises PhotoError."""
+    return _depth(describe_photo(path))
+
+
+def _depth(described: Mapping[str, Any]) -> str:
+    depth = str(described["depth"])
+    return depth if depth == "float" or int(depth.split()[0]) > 8 else "8 bit"

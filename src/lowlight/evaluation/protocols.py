@@ -9,7 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight.errors import UseError
 from lowlight.evaluation.grey import grey_opencv, grey_swapped
 from lowlight.evaluation.metrics import Picture
 
@@ -268,11 +267,3 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
-
-
-def find_protocols(names: list[str]) -> list[Protocol]:
-    """Protocols by name. Raises UseError naming those that exist."""
-    for name in names:
-        if name not in PROTOCOLS:
-            raise UseError(f"no protocol is called {name!r}; there are: {', '.join(PROTOCOLS)}")
-    return [PROTOCOLS[name] for name in names]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lowlight.errors import UseError, shown
 from lowlight.evaluation import leaderboard
+from lowlight.evaluation.metrics import Picture
 from lowlight.evaluation.pairing import listed
 from lowlight.evaluation.scoring import Column, Report
+from lowlight.photo import Photo, write_photo
 from lowlight.weights import write_file
 
 FILES = ("report.json", "photos.csv", "report.md", "report.html")
@@ -167,6 +169,17 @@ def claim(folder: Path, *, overwrite: bool) -> None:
         raise UseError(f"{shown(folder)}: expected a folder for the report, found a file")
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise UseError(f"{shown(folder)}: the folder is not empty; choose another, or --overwrite")
+
+
+def keeper(folder: Path) -> Callable[[str, Picture], None]:
+    """Takes a photo's name and result, and writes it into the report's folder."""
+
+    def keep(name: str, picture: Picture) -> None:
+        target = folder / RESULTS / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_photo(Photo(picture.samples), target)
+
+    return keep
 
 
 def write_report(report: Report, folder: Path, *, pictures: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -28,6 +28,7 @@ from lowlight.photo import Photo
 
 if TYPE_CHECKING:
     from lowlight.enhancer import Enhancer
+    from lowlight.weights import Weights
 
 RAW_METRICS = (
     "psnr",
@@ -238,42 +239,34 @@ class Network:
         return picture
 
 
+def described_folder(name: str) -> System:
+    """Finished pictures, as a report names them."""
+    return System(
+        kind="folder",
+        name=name,
+        saved="files as saved, compared in 8 bits; how their program rounded is not known",
+    )
+
+
+def described_model(system: Network, weights: Weights, **options: Any) -> System:
+    """A model, as a report names it. options: more that was chosen."""
+    words = {"round": "rounded to 8 bits as users get it", "truncate": "truncated to 8 bits"}
+    return System(
+        kind="model",
+        name=weights.path.stem,
+        sha256=weights.sha256,
+        options={"controls": dict(system.controls), **options},
+        data=weights.header.data,
+        saved=f"{words[system.rounding]}; floats are clipped and known to 16 bits",
+    )
+
+
 def _widened(samples: NDArray[Any]) -> Any:
     """8 bits in 16: the same photo to a method, and a result that is known before its rounding."""
     return samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples
 
 
-# Plans
-
-
-def default_columns(*, model: bool, reference: bool) -> dict[str, tuple[str, ...]]:
-    """What is measured where nobody chooses."""
-    if not reference:
-        return {"raw": tuple(name for name in RAW_METRICS if METRICS[name].compares == "")}
-    names = ["raw", *protocols.GT_MEANS, *(["reference_lightness"] if model else [])]
-    return {name: RAW_METRICS if name == "raw" else protocols.DEFAULT_METRICS for name in names}
-
-
-def check_columns(columns: Columns, *, model: bool, roles: Iterable[Role], constant: bool) -> None:
-    """Raises UseError for what can't be measured with the photos given."""
-    protocols.find_protocols(list(columns))
-    roles = set(roles)
-    for name, metrics in columns.items():
-        chosen = protocols.PROTOCOLS[name]
-        if chosen.needs_reference and "reference" not in roles:
-            raise UseError(f"protocol {name} needs references: give --reference")
-        if not model and chosen.run in ("reference", "reference_steps"):
-            raise UseError(f"protocol {name} tells a model the lightness; finished pictures can't be told")
-        if chosen.run == "constant" and not constant:
-            raise UseError(f"protocol {name}: give --constant, or --train to choose it on training pairs")
-        for metric in metrics:
-            if metric not in METRICS:
-                raise UseError(f"no metric is called {metric!r}; there are: {', '.join(METRICS)}")
-            wanted = METRICS[metric].compares
-            if wanted == "reference" and "reference" not in roles:
-                raise UseError(f"metric {metric} needs references: give --reference")
-            if wanted == "input" and "low" not in roles:
-                raise UseError(f"metric {metric} needs the dark photos: give --low")
+# The best constant
 
 
 def choose_constant(system: Judged, pairs: Sequence[Case]) -> float:
@@ -363,7 +356,7 @@ def score(
     columns: Columns,
     *,
     constant: float | None = None,
-    keep: Callable[[str, Picture], None] = lambda name, picture: None,
+    keep: Callable[[str, Picture], None] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Measure all cases. A photo that can't be read or enhanced is left out by name, and the rest goes on.
@@ -407,7 +400,7 @@ def _score_case(
     columns: Columns,
     tallies: Mapping[tuple[str, str], _Tally],
     constant: float | None,
-    keep: Callable[[str, Picture], None],
+    keep: Callable[[str, Picture], None] | None,
 ) -> dict[str, float]:
     """Measure one case; gives the gains it took. Values are kept only when the whole case is done."""
     name = loaded.case.name
@@ -439,7 +432,8 @@ def _score_case(
                 values[protocol, metric] = None
                 continue
             measured.append((tally, picture, other))
-    keep(name, next(iter(results.values())))
+    if keep is not None:
+        keep(name, next(iter(results.values())))
     for key, value in values.items():
         tallies[key].values[name] = value
     for tally, picture, other in measured:

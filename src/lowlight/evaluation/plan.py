@@ -1,0 +1,197 @@
+"""What `lowlight evaluate` will measure: which photos, in which columns, with which warnings. Nothing is scored here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from lowlight.errors import UseError, shown
+from lowlight.evaluation import benchmarks, guards, pairing, protocols, scoring
+from lowlight.evaluation.benchmarks import Benchmark
+from lowlight.evaluation.metrics import METRICS
+from lowlight.evaluation.pairing import ROLES, Case, Role
+from lowlight.weights import Weights
+
+
+def read_patterns(given: Sequence[str]) -> dict[Role, str]:
+    """``low=low*`` by folder. Raises UseError."""
+    found: dict[Role, str] = {}
+    for text in given:
+        folder, equals, name = text.partition("=")
+        role = next((role for role in ROLES if role == folder), None)
+        if not equals or role is None:
+            raise UseError(
+                f"--pattern {text!r}: expected FOLDER=NAME with FOLDER {', '.join(ROLES)}: low=low*"
+            )
+        found[role] = name
+    return found
+
+
+def cases_in(folders: Mapping[Role, Path], patterns: Mapping[Role, str]) -> list[Case]:
+    """The photos of folders that the user names. Raises UseError for what has no partner."""
+    if unknown := patterns.keys() - folders.keys():
+        raise UseError(f"--pattern {', '.join(sorted(unknown))}: no such folder was given")
+    return pairing.pair(folders, patterns)
+
+
+def cases_of_set(
+    benchmark: Benchmark, split: str | None, folder: Path, finished: Path | None, patterns: Mapping[Role, str]
+) -> tuple[list[Case], list[str]]:
+    """The photos of a set, with the results of a folder where there is one, and the set's known faults.
+
+    Results bear the names of the dark photos, as every program writes them, or of what partners share; other
+    names need a pattern. Raises UseError for what is missing or too much.
+    """
+    if unknown := patterns.keys() - {"result"}:
+        raise UseError(f"--pattern {', '.join(sorted(unknown))}: the set knows the names of its photos")
+    cases, faults = benchmarks.cases(benchmark, split, folder)
+    if finished is None:
+        return cases, faults
+    results = pairing.photos_in(finished, deep=True)
+    if "result" in patterns:
+        results = pairing.strip_pattern(results, patterns["result"], finished)
+        keys = [case.name for case in cases]
+    else:
+        keys = [_name_of_result(case, results) for case in cases]
+    pairing.refuse_missing(keys, [(finished, results)])
+    if extra := sorted(results.keys() - set(keys), key=pairing.natural):
+        raise UseError(f"{shown(finished)}: not of {benchmark.name}: {pairing.listed(extra)}")
+    return [replace(case, result=results[key]) for case, key in zip(cases, keys, strict=True)], faults
+
+
+def _name_of_result(case: Case, results: Mapping[str, Path]) -> str:
+    if case.name in results or case.low is None:
+        return case.name
+    place, slash, _ = case.name.rpartition("/")
+    return place + slash + case.low.stem
+
+
+def default_columns(*, model: bool, reference: bool, constant: bool) -> dict[str, tuple[str, ...]]:
+    """Protocol to metrics where nobody chooses."""
+    if not reference:
+        return {"raw": tuple(name for name in scoring.RAW_METRICS if METRICS[name].compares == "")}
+    names = ["raw", *protocols.GT_MEANS]
+    names += ["reference_lightness"] if model else []
+    names += ["constant"] if constant else []
+    return {name: scoring.RAW_METRICS if name == "raw" else protocols.DEFAULT_METRICS for name in names}
+
+
+def choose_columns(
+    metrics: str | None,
+    protocol: str | None,
+    preset: str | None,
+    *,
+    model: bool,
+    roles: frozenset[Role],
+    constant: bool,
+) -> dict[str, tuple[str, ...]]:
+    """Protocol to metrics as asked: names with commas between, ``all`` that can be measured, or a preset.
+
+    Raises UseError for names that do not exist and for what the photos given do not allow.
+    """
+    if preset is not None:
+        if metrics or protocol:
+            raise UseError("--preset says which metrics and protocols; leave out --metrics and --protocol")
+        columns = dict(find_preset(preset).columns)
+    else:
+        columns = default_columns(model=model, reference="reference" in roles, constant=constant)
+        if protocol is not None:
+            names = protocol.split(",")
+            if protocol == "all":
+                names = [
+                    name
+                    for name in protocols.PROTOCOLS
+                    if not why_not(name, model=model, roles=roles, constant=constant)
+                ]
+            raw = columns["raw"]
+            columns = {name: raw if name == "raw" else protocols.DEFAULT_METRICS for name in names}
+        if metrics is not None:
+            chosen = tuple(metrics.split(","))
+            if metrics == "all":
+                chosen = tuple(name for name in METRICS if not lacks(name, roles))
+            columns = dict.fromkeys(columns, chosen)
+    for name, found in columns.items():
+        if name not in protocols.PROTOCOLS:
+            raise UseError(f"no protocol is called {name!r}; there are: {', '.join(protocols.PROTOCOLS)}")
+        if why := why_not(name, model=model, roles=roles, constant=constant):
+            raise UseError(f"protocol {name} {why}")
+        for metric in found:
+            if metric not in METRICS:
+                raise UseError(f"no metric is called {metric!r}; there are: {', '.join(METRICS)}")
+            if why := lacks(metric, roles):
+                raise UseError(f"metric {metric} {why}")
+    return columns
+
+
+def find_preset(name: str) -> protocols.Preset:
+    """A preset by name. Raises UseError naming those that exist."""
+    if name not in protocols.PRESETS:
+        raise UseError(f"no preset is called {name!r}; there are: {', '.join(protocols.PRESETS)}")
+    return protocols.PRESETS[name]
+
+
+def lacks(metric: str, roles: frozenset[Role]) -> str:
+    """Why a metric can't be measured on these files; empty: it can."""
+    wanted = METRICS[metric].compares
+    if wanted == "reference" and "reference" not in roles:
+        return "needs references: give --reference"
+    return "needs the dark photos: give --low" if wanted == "input" and "low" not in roles else ""
+
+
+def why_not(protocol: str, *, model: bool, roles: frozenset[Role], constant: bool) -> str:
+    """Why a protocol can't be followed; empty: it can."""
+    chosen = protocols.PROTOCOLS[protocol]
+    if chosen.needs_reference and "reference" not in roles:
+        return "needs references: give --reference"
+    if chosen.run.startswith("reference") and not model:
+        return "tells a model the lightness; finished pictures can't be told"
+    return "needs --constant, or --train to choose it" if chosen.run == "constant" and not constant else ""
+
+
+def warnings_of(preset: protocols.Preset | None, faults: Sequence[str], cases: Sequence[Case]) -> list[str]:
+    """What to know of the numbers before they are there."""
+    found = list(faults)
+    if preset is not None:
+        found += [f"preset {preset.name} repeats what the release prints, slips included", *preset.says]
+    if any(pairing.depth_of(path) != "8 bit" for case in cases[:1] for path in case.files().values()):
+        found.append("photos of more than 8 bits: metrics on samples see them rounded to 8")
+    return found
+
+
+# Guards
+
+
+def look_for_leaks(
+    cases: Sequence[Case], weights: Weights | None, trained_on: Sequence[Path], benchmark: Benchmark | None
+) -> scoring.Guard:
+    """Compare the photos with the marks of the weights and of folders of training photos."""
+    known = {} if weights is None else guards.read_seen(weights.header.seen, weights.path)
+    for folder in trained_on:
+        marks = [mark for _, mark in benchmarks.mark_files(pairing.photos_in(folder, deep=True))]
+        known["trained"] = [*known.get("trained", []), *marks]
+    why = "the weights hold no marks of their training photos (imported or older)"
+    if weights is None:
+        why = "pictures say nothing of training"
+    unknown = f"whether these photos were trained on is unknown: {why}; --trained-on DIR looks"
+    guard = scoring.look_for_leaks(cases, known, unknown)
+    said = [] if weights is None or benchmark is None else benchmark.shared_with(weights.header.data)
+    return guard.model_copy(update={"lines": [*guard.lines, *said]})
+
+
+def fit_constant(system: scoring.Judged, low: Path, reference: Path, judged: Sequence[Case]) -> float:
+    """The best constant on training pairs. Raises UseError when photos or scenes of them are judged."""
+    pairs, _ = pairing.check_alike(pairing.pair({"low": low, "reference": reference}))
+    trained, asked = (
+        dict(
+            benchmarks.mark_files({case.name: case.reference for case in group if case.reference is not None})
+        )
+        for group in (pairs, judged)
+    )
+    leaks = guards.find_leaks(
+        {"trained": list(trained.values())}, {name: [mark] for name, mark in asked.items()}
+    )
+    if leaks:
+        names = pairing.listed([leak.name for leak in leaks])
+        raise UseError(f"--train: photos or scenes that are judged are among the training pairs: {names}")
+    return scoring.choose_constant(system, pairs)
