@@ -264,7 +264,7 @@ def test_lightness_order_survives_what_keeps_order(name: str) -> None:
     assert METRICS[name](Picture.of_samples(255 - low), Picture.of_samples(low)) > 50
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(arrays(np.uint8, (2, 9), elements=st.integers(0, 255) | st.integers(3, 5)))
 def test_lightness_order_counts_pairs(values: NDArray[np.uint8]) -> None:
     a, b = values
@@ -300,7 +300,7 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
     assert large - small < 8 * samples("b_ref").size, "one float64 plane of what was added would be more"
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2**32 - 1))
 def test_windows_are_plain_correlations(half: int, more_rows: int, more_columns: int, seed: int) -> None:
     kernel = gaussian(2 * half + 1, 1.7)
@@ -367,6 +367,13 @@ def test_niqe_steps_of_basicsr() -> None:
             strip = np.pad(values.astype(np.float64), 3, "edge")
             np.testing.assert_allclose(_niqe.normalised(strip), steps[key], rtol=0, atol=1e-3)
     np.testing.assert_array_equal(_niqe.halve(luma, 31, 47) * 255.0, half[31:47])
+
+
+def test_flat_areas_are_zero_whatever_their_value() -> None:
+    for value in range(256):
+        flat = np.full((16, 16), value, np.uint8)
+        assert not _niqe.normalised(flat.astype(np.float64)).any()
+        assert not _niqe.normalised(_niqe.halve(flat, 0, 8) * 255.0).any()
 
 
 @pytest.mark.parametrize(("shape", "draw"), [(2.0, "normal"), (1.0, "laplace")])
@@ -539,7 +546,7 @@ def test_greys() -> None:
     assert grey.grey_opencv(floats).dtype == np.float32
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(arrays(np.uint8, (4, 3)))
 def test_eight_bit_greys_are_rounded_floats(values: NDArray[np.uint8]) -> None:
     for function in (grey.grey_opencv, grey.grey_swapped):

@@ -31,6 +31,7 @@ Grey = Callable[[NDArray[np.uint8]], NDArray[Any]]
 
 _WINDOW = Window(gaussian(7, 7 / 6), gaussian(7, 7 / 6))
 _REACH = 3
+_NOTHING = 1e-10
 _CUBIC = np.array([-3, -9, 29, 111, 111, 29, -9, -3], np.float32) / np.float32(256)
 """Bicubic weights (a = -0.5) at distances of 1/4, 3/4, 5/4, 7/4 pixels of the half-size picture."""
 
@@ -112,8 +113,10 @@ def _mirror(index: NDArray[np.intp], length: int) -> NDArray[np.intp]:
 def normalised(strip: Array) -> Array:
     """(value - local mean) / (local standard deviation + 1), for all but the three outer pixels."""
     mean, squares = _WINDOW.blur(np.stack([strip, strip * strip]))
-    inner = strip[_REACH:-_REACH, _REACH:-_REACH]
-    return np.asarray((inner - mean) / (np.sqrt(np.abs(squares - mean * mean)) + 1))
+    difference = strip[_REACH:-_REACH, _REACH:-_REACH] - mean
+    # In a clipped sky the window's rounding would decide which side of zero a pixel is counted on.
+    difference[np.abs(difference) < _NOTHING] = 0
+    return np.asarray(difference / (np.sqrt(np.abs(squares - mean * mean)) + 1))
 
 
 def _describe(strip: Array, across: int) -> Array:
