@@ -12,6 +12,7 @@ from torch import Tensor
 
 import fill
 from lowlight import equalise, statistics
+from lowlight.methods.llflow import Controls, LLFlow
 from lowlight.methods.llflow.network import Network
 from lowlight.methods.llflow.published import read, rename
 
@@ -48,3 +49,9 @@ def tables(samples: NDArray[np.uint8]) -> Tensor:
     """What the whole photos are equalised by, (batch, 3, 256)."""
     batch = samples if samples.ndim == 4 else samples[None]
     return torch.from_numpy(np.stack([equalise.tables(statistics.histograms(each)) for each in batch]))
+
+
+def observed(samples: NDArray[np.uint8], **controls: Any) -> dict[str, Tensor]:
+    """What the network is told of one photo, with a batch axis."""
+    found = LLFlow.observe_counts(statistics.histograms(samples), Controls(**controls))
+    return {name: torch.from_numpy(array)[None] for name, array in found.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import fill
-from llflow_numbers import FIXTURES, numbers, parameter, picture, published, tables
+from llflow_numbers import FIXTURES, numbers, observed, parameter, picture, published, tables
 from lowlight import equalise, statistics
 from lowlight.errors import WeightsError
 from lowlight.methods.llflow import Config
@@ -174,8 +174,16 @@ def test_inverse(network: Network, photos: Numbers) -> None:
 
 def test_brightness_is_the_shift(network: Network, photos: Numbers) -> None:
     with torch.no_grad():
-        found = network(picture(photos["dark"]), tables(photos["dark"]), torch.tensor([0.4]))
+        found = network(picture(photos["dark"]), **observed(photos["dark"], brightness=0.4))
     close(found, numbers("inverse")["shift_+0.4"], 5e-5)
+
+
+def test_the_network_that_users_run_is_the_same(network: Network, photos: Numbers) -> None:
+    told = observed(photos["dark"], brightness=-0.2, temperature=0.3, seed=7)
+    with torch.no_grad():
+        found = network.folded()(picture(photos["dark"]), **told)
+        expected = network(picture(photos["dark"]), **told)
+    close(found, expected.numpy(), 2e-5)
 
 
 def test_round_trip_in_float64(photos: Numbers) -> None:

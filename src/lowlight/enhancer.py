@@ -284,8 +284,8 @@ class Enhancer:
 
 
 def _mirrored(samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:
-    framed: Samples = np.pad(samples, (*frame, (0, 0)), mode="symmetric")
-    return framed
+    framed: Any = np.pad(samples, (*frame, (0, 0)), mode="symmetric")
+    return framed  # type: ignore[no-any-return]
 
 
 def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window) -> NDArray[np.int64]:

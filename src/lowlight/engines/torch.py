@@ -75,7 +75,10 @@ class TorchEngine:
             if device == "auto"
             else _device(device)
         )
-        network = load_network(weights).eval().to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = load_network(weights)
+        if hasattr(network, "folded"):
+            network = network.folded()  # type: ignore[operator]
+        network = network.eval().to(chosen, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return cls(network, threads=threads, precision=precision)
 
     def run(self, tile: Array, observation: Observation) -> Array:

@@ -100,6 +100,12 @@ class Method(Protocol):
     ``METHOD.network`` (lazy, torch) holds ``Network(config)`` with
     ``forward(dark, **observation) -> enhanced``: pictures are (batch, 3, height, width), RGB,
     sRGB-encoded, [0, 1], both sides multiples of ``multiple``; observed arrays carry a batch axis.
+    A network with ``folded()`` gives by it a module of the same ``forward`` that users run and export writes:
+    what only training needs is multiplied into its weights.
+
+    With ``released_frame(height, width)`` a method tells by how many (above, below) rows and (before, after)
+    columns its release mirrors a photo outwards before it looks at it; control ``published`` does that too,
+    and truncates to 8 bits.
     """
 
     name: ClassVar[str]
@@ -124,7 +130,9 @@ class Method(Protocol):
         """Look once at the whole photo.
 
         A method that conditions on lightness gives it as ``"lightness"``: the value asked for, or for
-        ``auto`` its own prediction.
+        ``auto`` its own prediction. Two names are changed for each tile: ``"origin"`` (2,) becomes the row and
+        column of its first pixel; of ``"sample"`` (n,) the network gets one number at a time, as (1,), and the
+        mean of the n results is kept.
         """
         ...
 

@@ -265,7 +265,7 @@ class ConditionNet(nn.Module):
 
     def early(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the first convolution where it sees the condition."""
-        weight, bias = _fold(self.first, self.first_norm)
+        weight, bias = self.folded_first()
         return weight[:, self.own :], bias
 
     def forward(
@@ -279,11 +279,19 @@ class ConditionNet(nn.Module):
             early = F.conv2d(condition, *self.early(), padding=1)
         h = early
         if own is not None:
-            h = h + F.conv2d(own, _fold(self.first, self.first_norm)[0][:, : self.own], padding=1)
-        h = F.conv2d(F.relu(h), *_fold(self.second, self.second_norm))
+            h = h + F.conv2d(own, self.folded_first()[0][:, : self.own], padding=1)
+        h = F.conv2d(F.relu(h), *self.folded_second())
         h = F.conv2d(F.relu(h), *self.late(), padding=1)
         shift, logit = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
         return shift, torch.sigmoid(logit + 2) + SMALLEST
+
+    def folded_first(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the first convolution with its norm; channels that stay come first."""
+        return _fold(self.first, self.first_norm)
+
+    def folded_second(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the second convolution with its norm."""
+        return _fold(self.second, self.second_norm)
 
     def late(self) -> tuple[Tensor, Tensor]:
         """Weight and bias of the last convolution, shifts before scales."""
@@ -296,7 +304,7 @@ class ConditionNet(nn.Module):
         x = condition if own is None else torch.cat([own, condition], dim=1)
         h = F.conv2d(x, self.first, padding=1)
         self.first_norm.start(h.float())
-        h = F.relu(F.conv2d(x, *_fold(self.first, self.first_norm), padding=1))
+        h = F.relu(F.conv2d(x, *self.folded_first(), padding=1))
         self.second_norm.start(F.conv2d(h, self.second).float())
 
 

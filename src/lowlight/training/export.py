@@ -58,7 +58,8 @@ def export_onnx(
         _random_tile(method, height, width, seed)
         for seed, (height, width) in enumerate([(1, 1), (3, 2), (2, 7)])
     ]
-    model = _to_onnx(network, *checks[1])
+    folded: nn.Module = network.folded() if hasattr(network, "folded") else network  # type: ignore[operator]
+    model = _to_onnx(folded, *checks[1])
     _check_float32(model.SerializeToString(), network, checks)
     if precision != "float32":
         exact = OnnxEngine(model.SerializeToString())

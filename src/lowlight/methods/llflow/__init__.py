@@ -15,6 +15,9 @@ from pydantic import BeforeValidator, Field, model_validator
 from lowlight import equalise, methods, statistics
 from lowlight.methods import Array, Observation, Samples
 
+SEED_WORD = 1000
+"""A seed goes to the network in two words."""
+
 
 def _listed(value: object) -> object:
     """``1,3`` and ``1``, as ``--set`` gives them."""
@@ -58,15 +61,23 @@ class Config(methods.Config):
         return self.channels * (1 + len(self.stacked))
 
 
-class Controls(methods.Controls):
+class Controls(methods.PublishedControls):
     """LLFlow's controls."""
 
     brightness: float = Field(
         0.0, ge=-0.4, le=0.4, description="added to the latent that the flow starts from; more is lighter"
     )
+    temperature: float = Field(
+        0.0, ge=0, le=1, description="deviation of the latent around its mean; 0: the one most likely result"
+    )
+    samples: int = Field(
+        1, ge=1, le=64, description="results to draw and average, where the temperature is not 0"
+    )
+    seed: int = Field(0, ge=0, le=999_999, description="what is random is drawn by")
 
 
 _Config: TypeAlias = Config
+_Controls: TypeAlias = Controls
 
 
 class LLFlow:
@@ -94,14 +105,34 @@ class LLFlow:
         )
 
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
-        """The tables that equalise the whole photo, and the brightness."""
-        assert isinstance(controls, Controls)  # noqa: S101
-        return self.observe_counts(statistics.histograms(samples), controls.brightness)
+        """The tables that equalise the whole photo, and the latent asked for."""
+        assert isinstance(controls, _Controls)  # noqa: S101
+        return self.observe_counts(statistics.histograms(samples), controls)
 
     @staticmethod
-    def observe_counts(counts: NDArray[np.float64], brightness: float = 0.0) -> Observation:
+    def observe_counts(counts: NDArray[np.float64], controls: _Controls | None = None) -> Observation:
         """The observation of a photo known by its (3, 256) histograms."""
-        return {"tables": equalise.tables(counts), "brightness": np.array(brightness, np.float32)}
+        controls = controls or _Controls()
+        values = {
+            "brightness": controls.brightness,
+            "temperature": controls.temperature,
+            "seed": divmod(controls.seed, SEED_WORD),
+            "sample": range(controls.samples if controls.temperature else 1),
+            "origin": (0, 0),
+        }
+        return {
+            "tables": equalise.tables(counts),
+            **{name: np.array(value, np.float32) for name, value in values.items()},
+        }
+
+    @staticmethod
+    def released_frame(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows above and below, columns before and after, that the release mirrors outwards, always some.
+
+        Sides become multiples of 16; what is equalised counts the mirrored pixels too.
+        """
+        rows, columns = (16 - side % 16 for side in (height, width))
+        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
 
 
 def receptive_field(config: Config) -> int:

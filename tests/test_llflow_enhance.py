@@ -1,0 +1,140 @@
+"""LLFlow as users run it: controls, samples, tiles, depth, and the release's front end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fill
+from llflow_numbers import numbers, published
+from lowlight.engines.torch import TorchEngine
+from lowlight.enhancer import Enhancer
+from lowlight.errors import ControlError
+from lowlight.methods.llflow import Config, LLFlow, receptive_field
+from lowlight.methods.llflow.network import Network
+from lowlight.photo import Photo
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Enhancer:
+    config = LLFlow.tiny_config()
+    torch.manual_seed(0)
+    network = Network(config).eval()
+    with torch.no_grad():
+        for name, each in network.named_parameters():
+            if not name.endswith("mix.weight"):
+                each.add_(0.1 * torch.randn_like(each))
+        network.encoder.colours.bias.fill_(-1)
+    return Enhancer(LLFlow(config, {}), TorchEngine(network.folded()))
+
+
+def dark(height: int, width: int) -> np.ndarray:
+    return np.rint(255 * fill.photo("cellar", height, width, 0.0, 0.2)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("name", ["odd", "multiple"])
+def test_published_front_end(name: str) -> None:
+    expected = numbers("padding")
+    samples = expected[f"{name}_dark"]
+    frame = LLFlow.released_frame(*samples.shape[:2])
+    assert [side for axis in frame for side in axis] == expected[f"{name}_pads"].tolist()
+    network = published()
+    enhancer = Enhancer(LLFlow(network.config, {}), TorchEngine(network.folded()))
+    found = enhancer(samples, published=True)
+    difference = np.abs(found.astype(int) - expected[f"{name}_result"])
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.002
+    assert np.abs(enhancer(samples).astype(int) - found).max() > 1, "the front end changes something"
+
+
+def test_samples_do_not_depend_on_tiles(tiny: Enhancer) -> None:
+    """Nearly: with a halo shorter than all that the network looks to, so that tiles are few."""
+    tiny = Enhancer(LLFlow(LLFlow.tiny_config().model_copy(update={"halo": 24}), {}), tiny.engine)
+    photo = Photo(dark(150, 203))
+    controls = tiny.controls(temperature=0.8, samples=2, seed=5)
+    whole, report = tiny.enhance_photo(photo, controls)
+    assert report.tiles == 1
+    tiled, report = tiny.enhance_photo(photo, controls, memory=14_000_000)
+    assert report.tiles > 1
+    assert np.abs(tiled.samples.astype(int) - whole.samples).max() <= 1
+
+
+def test_samples_are_averaged(tiny: Enhancer) -> None:
+    picture = dark(40, 56).astype(np.float32) / 255
+    one, two, other = (
+        tiny(picture, temperature=0.5, samples=count, seed=seed) for count, seed in ((1, 0), (2, 0), (1, 1))
+    )
+    mean = tiny(picture)
+    assert np.abs(one - mean).mean() > 0.001
+    assert np.abs(one - other).mean() > 0.001
+    assert np.array_equal(one, tiny(picture, temperature=0.5))
+    many = tiny(picture, temperature=0.5, samples=16)
+    errors = [float(np.square(each - mean).mean()) for each in (one, two, many)]
+    assert errors[0] > errors[1] > errors[2]
+    assert np.array_equal(mean, tiny(picture, samples=8, seed=3)), "without temperature nothing is drawn"
+
+
+def test_16_bits_are_seen_between_the_tables_steps(tiny: Enhancer) -> None:
+    eight = dark(40, 56)
+    exact = tiny(eight.astype(np.uint16) * 257)
+    assert np.abs(exact / 257 - tiny(eight)).max() <= 0.51
+    between = eight.astype(np.uint16) * 257 + 100
+    assert np.abs(tiny(between).astype(int) - exact).max() > 20
+
+
+def test_the_halo_holds_all_that_the_network_looks_to(tiny: Enhancer) -> None:
+    """A pixel that changes moves nothing beyond the halo, and something near it."""
+    reach = receptive_field(LLFlow.tiny_config())
+    side = 4 * (reach // 2 + 12)
+    picture = np.full((side, side, 3), 0.1, np.float32)
+    changed = picture.copy()
+    middle = side // 2
+    changed[middle, middle] = 0.9
+    told = tiny.method.observe(picture, tiny.controls())
+    difference = np.abs(tiny.engine.run(picture, told) - tiny.engine.run(changed, told)).max(axis=2)
+    moved = np.argwhere(difference > 0)
+    assert np.abs(moved - middle).max() <= reach
+    assert np.abs(moved - middle).max() > reach // 3
+
+
+def test_published_receptive_fields() -> None:
+    assert 200 < receptive_field(Config()) < 300
+    assert 1000 < receptive_field(Config(channels=64, blocks=24, stacked=(1, 3, 5, 7), steps=12)) < 1200
+
+
+@pytest.mark.parametrize(
+    ("control", "value", "allowed"),
+    [
+        ("brightness", 0.5, "-0.4 to 0.4"),
+        ("temperature", -0.1, "0 to 1"),
+        ("samples", 0, "1 to 64"),
+        ("seed", 1_000_000, "0 to 999999"),
+    ],
+)
+def test_controls(tiny: Enhancer, control: str, value: float, allowed: str) -> None:
+    with pytest.raises(ControlError, match=f"control {control} = .*: expected {allowed}"):
+        tiny.controls(**{control: value})
+
+
+def test_what_is_not_finite_is_no_picture(tmp_path: Path) -> None:
+    from lowlight.errors import EngineError
+
+    network = Network(LLFlow.tiny_config())
+    with torch.no_grad():
+        network.flow.levels[1].steps[1].mix.weight[0, 0] = float("nan")
+    with pytest.raises(EngineError, match="not finite"):
+        TorchEngine(network).run(
+            dark(16, 16).astype(np.float32) / 255, LLFlow.observe_counts(np.ones((3, 256)))
+        )
