@@ -719,8 +719,8 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path: Path) -> None:
     (tmp_path / "zero.pth").symlink_to("/dev/zero")
     (tmp_path / "loop.pth").symlink_to("loop.pth")
     for name, words in (
-        ("pipe.pth", "a pipe or device"),
-        ("zero.pth", "a pipe or device"),
+        ("pipe.pth", "a folder, pipe or device"),
+        ("zero.pth", "a folder, pipe or device"),
         ("loop.pth", "no such file"),
         ("missing.pth", "no such file"),
     ):
@@ -787,8 +787,30 @@ def test_an_array_that_is_none_is_refused(change: Callable[[bytes], bytes], tmp_
     assert "\n" not in str(caught.value)
 
 
+def test_a_folders_arrays_are_files(tmp_path: Path) -> None:
+    save({"a": torch.ones(2)}, tmp_path / "mdn.pt")
+    os.mkfifo(tmp_path / "mean.npy")
+    with pytest.raises(
+        WeightsError, match=r"mean\.npy: expected a checkpoint, found a folder, pipe or device"
+    ):
+        read_checkpoint(tmp_path)
+
+
 def test_a_folder_needs_one_checkpoint(tmp_path: Path) -> None:
     assert "expected one .pt, .pth or .ckpt file in the folder, found none" in refused(tmp_path)
     for name in ("a.pt", "b.pth"):
         save({"a": torch.ones(2)}, tmp_path / name)
     assert "found a.pt, b.pth" in refused(tmp_path)
+
+
+def test_a_storage_that_many_tensors_share_is_checked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = torch.arange(100.0)
+    path = save({f"t{start}": base[start:] for start in range(50)}, tmp_path / "a.pth")
+    checked: list[int] = []
+    crc32 = checkpoints.zlib.crc32
+    monkeypatch.setattr(checkpoints.zlib, "crc32", lambda data: checked.append(len(data)) or crc32(data))
+    found = read_checkpoint(path).tensors
+    assert found["t49"].tolist() == list(range(49, 100))
+    assert checked.count(400) == 1

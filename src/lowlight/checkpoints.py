@@ -94,9 +94,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if path.is_dir():
         return _read_folder(path)
-    if not path.is_file():
-        found = "a pipe or device" if path.exists() else "no such file"
-        raise WeightsError(f"{shown(path)}: expected a checkpoint, found {found}")
     data = _read(path)
     try:
         tensors, settings = _read_zip(data) if data[:2] == b"PK" else _read_stream(data)
@@ -130,6 +127,9 @@ def _read_folder(folder: Path) -> Checkpoint:
 
 def _read(path: Path) -> bytes:
     """A file's bytes, read once: what was checked is what is used."""
+    if not path.is_file():
+        found = "a folder, pipe or device" if path.exists() else "no such file"
+        raise WeightsError(f"{shown(path)}: expected a checkpoint, found {found}")
     try:
         with path.open("rb") as file:
             start = file.read(1024)
@@ -215,9 +215,12 @@ def _read_zip(data: bytes) -> tuple[Tensors, dict[str, Any]]:
         raise _damaged("its byte order is neither little nor big")
     machine = _Machine(io.BytesIO(_entry(data, entries, f"{root}/data.pkl", MAX_PICKLE)))
     value = machine.run()
+    found: dict[str, memoryview] = {}
 
     def locate(storage: _Storage, size: int) -> memoryview:
-        return _entry(data, entries, f"{root}/data/{storage.key}")
+        if storage.key not in found:  # many tensors may share a storage, and its checksum costs time
+            found[storage.key] = _entry(data, entries, f"{root}/data/{storage.key}")
+        return found[storage.key]
 
     return _find_state(value, _resolver(locate, ">" if order == b"big" else "<"))
 
