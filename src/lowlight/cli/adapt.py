@@ -1,0 +1,116 @@
+"""`lowlight adapt`: a few pairs of one's own camera become a model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lowlight.errors import UseError, shown
+
+if TYPE_CHECKING:
+    from lowlight.training.camera_pairs import CameraPair
+
+START = "dimma-torch"
+"""The shipped weights in the form that can be trained on."""
+
+
+def adapt(
+    pairs: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR",
+            help="Two folders, dark and light: 3 to 8 photos each, equal names.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="MODEL.onnx", help="The model to write.", show_default=False),
+    ],
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Good photos in ordinary light, of anything; a hundred helps."),
+    ] = None,
+    start: Annotated[
+        str, typer.Option("--from", metavar="FILE", help="Weights to start from, .safetensors.")
+    ] = START,
+    minutes: Annotated[float, typer.Option(min=1, help="Wall time, at most.")] = 25,
+    seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
+    json_line: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
+) -> None:
+    """Make a model for your camera from 3 to 8 pairs of photos. Needs lowlight[train]."""
+    if out.suffix != ".onnx":
+        raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
+    if out.exists() and not overwrite:
+        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    weights = _weights(start)
+    checked = _check(pairs)
+    try:
+        from lowlight.methods.dimma.training.adapt import Order, Stopped
+        from lowlight.methods.dimma.training.adapt import adapt as make
+    except ModuleNotFoundError as error:
+        raise UseError(f"adapting needs {error.name}: pip install 'lowlight[train]'") from None
+    asked: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+        _say("stopping after this step; again to stop at once")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    order = Order(
+        checked, out, weights, photos, minutes=minutes, seed=seed, threads=len(os.sched_getaffinity(0))
+    )
+    try:
+        result = make(order, say=_say, stop=lambda: bool(asked))
+    except Stopped as stopped:
+        _say(str(stopped))
+        raise typer.Exit(128 + asked[0]) from None
+    if json_line:
+        found = {
+            "output": str(out),
+            "sheet": str(result.sheet),
+            "left_out": result.held,
+            "steps": result.steps,
+        }
+        found |= {"before": result.before, "after": result.after, "kept_old": result.kept_old}
+        print(json.dumps({**found, "seconds": result.seconds}))
+        return
+    print(shown(out))
+    print(shown(result.sheet))
+
+
+def _say(line: str) -> None:
+    print(shown(line), file=sys.stderr, flush=True)
+
+
+def _weights(name: str) -> Path:
+    """The file to start from; tells where it comes from when the default is not there."""
+    from lowlight import places
+
+    if name == START and START not in places.candidates() and not Path(name).exists():
+        raise UseError(
+            f"no weights {START}: the package holds graphs only, which run but cannot be trained on; put "
+            f"models/{START}.safetensors of lowlight's source into ./models or {places.cache_folder()}, "
+            "or name other weights by --from FILE"
+        )
+    return places.find(name)
+
+
+def _check(folder: Path) -> list[CameraPair]:
+    """The pairs, after a line about each."""
+    from lowlight.training import camera_pairs
+
+    checks = camera_pairs.check_pairs(camera_pairs.find_pairs(folder))
+    for check in checks:
+        _say(check.line())
+    return camera_pairs.usable(checks)

@@ -1,0 +1,468 @@
+"""A few pairs of one's own camera become a model: dimmer, training on dimmed photos and on the pairs, judge, graph.
+
+All that is made on the way lies in a folder beside the model, so that an adaptation that was killed anywhere goes on
+by the same call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import shutil
+import statistics as averages
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from lowlight import methods, statistics
+from lowlight.engines.torch import TorchEngine, load_network
+from lowlight.enhancer import Enhancer
+from lowlight.errors import LowlightError, PhotoError, UseError, shown
+from lowlight.evaluation import guards, metrics, pairing
+from lowlight.methods.dimma.dimmer import PART, load_dimmer
+from lowlight.photo import Photo, read_photo
+from lowlight.training import sheet
+from lowlight.training.camera_pairs import CameraPair, Pixels, eight_bits
+from lowlight.training.export import export_onnx
+from lowlight.training.loop import Outcome, fit
+from lowlight.training.recipe import Recipe
+from lowlight.weights import Header, Weights, open_weights, write_file
+
+NORMAL = 120
+"""Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""
+NORMAL_SIDE = 640
+"""Longest side that normal photos are reduced to, pixels: they are to be sharp and free of noise."""
+NORMAL_MEANS = (0.2, 0.75)
+"""Means of photos that count as normally exposed."""
+LEAST_STEPS = 50
+JUDGED = 10
+"""Times that the left-out pair is looked at while the network trains."""
+SPARE = 60.0
+"""Seconds kept for the graph and the sheet."""
+DIMMER_CROP = 200
+
+Scores = dict[str, float]
+
+
+class Stopped(LowlightError):  # noqa: N818 - no error, but the way out
+    """The adaptation was asked to stop; the same call goes on."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """How much is done, and how. Chosen on training pairs of LOL, see ``docs/adapt.md``."""
+
+    dimmer_steps: int = 600
+    steps: int = 1500
+    """Of the network; fewer where the minutes do not allow them."""
+    crop: int = 96
+    """Side of the squares that are learned from, pixels."""
+    count: int = 8
+    """Squares a step."""
+    rate: float = 2e-4
+    dimmed: float = 0.5
+    """Share of the squares that are of dimmed normal photos; the rest is of the pairs."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked for."""
+
+    pairs: Sequence[CameraPair]
+    out: Path
+    """The .onnx file; the working folder beside it is ``work``."""
+    start: Path
+    """Weights to start from, .safetensors."""
+    photos: Path | None = None
+    """A folder of normal photos."""
+    minutes: float = 25.0
+    """Of wall time, at most."""
+    seed: int = 0
+    threads: int = 1
+    course: Course = Course()
+
+    @property
+    def work(self) -> Path:
+        """The working folder."""
+        return self.out.with_suffix(".adapt").resolve()
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of it. Scores are those of the left-out pair, the mean of its light photo given."""
+
+    out: Path
+    sheet: Path
+    held: str
+    """Name of the left-out pair."""
+    before: Scores
+    """``psnr`` (dB) and ``ssim``."""
+    after: Scores
+    kept_old: bool
+    """Nothing was better than the weights it started from, and the model is these."""
+    steps: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What was decided once, so that an adaptation that goes on decides nothing anew."""
+
+    precision: Literal["float32", "bf16"]
+    steps: int
+    seconds: float
+    """A step's, as measured."""
+
+
+def adapt(
+    order: Order,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Result:
+    """Make a model of the pairs, or go on where an earlier call ended.
+
+    say: gets a line for the user now and then. stop: asked after every step; leaves with Stopped. Raises
+    UseError when the working folder holds another adaptation, or too few steps fit into the minutes.
+    """
+    started = time.monotonic()
+    base = open_weights(order.start, method="dimma", part="")
+    if base.kind != "safetensors":
+        raise UseError(f"{shown(order.start)}: a graph runs but cannot be trained on; expected .safetensors")
+    held = left_out(order.pairs)
+    train = [pair for pair in order.pairs if pair is not held]
+    _claim(order, base, say)
+    plan = _read_plan(order.work)
+    if plan is None:
+        _prepare(order, train, held, say)
+    before = judge(base, held)
+    say(f"{held.name} is left out, to judge by: {_words(before)} before")
+
+    def minutes_left() -> float:
+        return order.minutes - (time.monotonic() - started) / 60
+
+    def run(recipe: Recipe, name: str, minutes: float) -> Outcome:
+        folder = order.work / name
+        checkpoint = folder / "checkpoint.safetensors"
+        resume = checkpoint if checkpoint.exists() else None
+        outcome = fit(recipe, folder, resume=resume, max_minutes=max(minutes, 0.05), stop=stop)
+        if not outcome.finished and stop():
+            raise Stopped(f"interrupted at step {outcome.step} of {recipe.steps}; the same command goes on")
+        return outcome
+
+    say("learning how the camera makes dark photos")
+    run(_dimmer_recipe(order, train), PART, min(2.0, minutes_left() / 5))
+    if plan is None:
+        plan = _make_plan(order, base, held, minutes_left)
+        write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
+    say(f"{plan.steps} steps of the network: about {_duration(plan.steps * plan.seconds)} on this machine")
+    outcome = run(_network_recipe(order, base, held, plan), "network", minutes_left() - SPARE / 60)
+    best = open_weights(order.work / "network" / "best.safetensors")
+    after = judge(best, held)
+    kept_old = after["psnr"] <= before["psnr"]
+    if kept_old:
+        best, after = base, before
+        say(f"{held.name}: nothing was better than before; the old weights are kept")
+    else:
+        say(f"{held.name}: {_words(after)} after")
+    header = _header(order, base, best, held, after)
+    export_onnx(load_network(best), _method(best), header, order.out, precision="float16")
+    picture = order.out.with_suffix(".png")
+    write_file(picture, _sheet(order, train, held, base, best))
+    seconds = round(time.monotonic() - started, 1)
+    return Result(order.out, picture, held.name, before, after, kept_old, outcome.step, seconds)
+
+
+def left_out(pairs: Sequence[CameraPair]) -> CameraPair:
+    """The pair to judge by: the one whose dark photo lost the median share of light, so the least unusual one."""
+    return sorted(pairs, key=lambda pair: pair.dark.mean() / pair.light.mean())[(len(pairs) - 1) // 2]
+
+
+def judge(weights: Weights, pair: CameraPair) -> Scores:
+    """PSNR and SSIM of a pair, the light photo's mean given, through what users call."""
+    result = _enhanced(weights, pair)
+    return {"psnr": metrics.psnr(result, pair.light), "ssim": metrics.ssim(result, pair.light)}
+
+
+def _enhanced(weights: Weights, pair: CameraPair) -> Pixels:
+    enhancer = Enhancer(_method(weights), TorchEngine(load_network(weights)))
+    controls = enhancer.controls(lightness=statistics.mean(pair.light))
+    result, _ = enhancer.enhance_photo(Photo(pair.dark), controls)
+    return np.asarray(result.samples, np.uint8)
+
+
+def _method(weights: Weights) -> methods.Method:
+    return methods.create(weights.header.method, weights.header.config, weights.arrays)
+
+
+# The working folder
+
+
+def _claim(order: Order, base: Weights, say: Callable[[str], None]) -> None:
+    """Make the working folder, or see that it belongs to this very adaptation."""
+    found = hashlib.sha256()
+    for pair in order.pairs:
+        found.update(pair.name.encode())
+        for picture in (pair.dark, pair.light):
+            found.update(repr(picture.shape).encode())
+            found.update(picture.data)
+    identity = {
+        "pairs": found.hexdigest(),
+        "photos": None if order.photos is None else str(order.photos.resolve()),
+        "from": base.sha256,
+        "seed": order.seed,
+        "course": asdict(order.course),
+    }
+    place = order.work / "order.json"
+    if not place.exists():
+        if order.work.exists() and any(order.work.iterdir()):
+            raise UseError(f"{shown(order.work)}: exists and holds something else; move it away")
+        write_file(place, json.dumps(identity).encode())
+        return
+    try:
+        kept = json.loads(place.read_bytes())
+        other = [key for key, value in identity.items() if kept[key] != value]
+    except (ValueError, KeyError, TypeError):
+        other = ["order.json"]
+    if other:
+        raise UseError(
+            f"{shown(order.work)}: holds an adaptation that began otherwise ({', '.join(other)}); "
+            "remove it or choose another name for the model"
+        )
+    say(f"going on with {shown(order.work)}")
+
+
+def _read_plan(work: Path) -> _Plan | None:
+    place = work / "plan.json"
+    return _Plan(**json.loads(place.read_bytes())) if place.exists() else None
+
+
+def _prepare(order: Order, train: Sequence[CameraPair], held: CameraPair, say: Callable[[str], None]) -> None:
+    """Write the photos as training reads them: pairs, and normal photos with the pairs' light ones among them."""
+    for name in ("pairs", "normal"):
+        shutil.rmtree(order.work / name, ignore_errors=True)
+    for pair in (*train, held):
+        for folder, picture in (("dark", pair.dark), ("light", pair.light)):
+            _write_png(order.work / "pairs" / folder / f"{pair.name}.png", picture)
+    for pair in train:
+        _write_png(order.work / "normal" / f"pair-{pair.name}.png", _reduced(pair.light))
+    if order.photos is None:
+        say("no --photos: the dimmer darkens the pairs' own light photos; more normal photos teach more")
+        return
+    files = list(pairing.photos_in(order.photos, deep=True).values())
+    files = [files[index * len(files) // NORMAL] for index in range(NORMAL)] if len(files) > NORMAL else files
+    left: dict[str, int] = {}
+    for index, path in enumerate(files):
+        try:
+            picture = _reduced(eight_bits(read_photo(path).samples))
+        except PhotoError:
+            why = "unreadable"
+        else:
+            why = _unfit(picture, order.course.crop)
+            if not why:
+                _write_png(order.work / "normal" / f"{index}.png", picture)
+        if why:
+            left[why] = left.get(why, 0) + 1
+    reasons = ", ".join(f"{count} {why}" for why, count in left.items())
+    say(
+        f"{len(files) - sum(left.values())} normal photos of {shown(order.photos)}"
+        + (f"; left out: {reasons}" if left else "")
+    )
+
+
+def _unfit(picture: Pixels, crop: int) -> str:
+    mean = statistics.mean(picture)
+    if min(picture.shape[:2]) < crop:
+        return "too small"
+    low, high = NORMAL_MEANS
+    return "too dark" if mean < low else "too light" if mean > high else ""
+
+
+def _reduced(picture: Pixels) -> Pixels:
+    """At most NORMAL_SIDE long."""
+    scale = NORMAL_SIDE / max(picture.shape[:2])
+    if scale >= 1:
+        return picture
+    height, width = (max(1, round(side * scale)) for side in picture.shape[:2])
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _write_png(path: Path, picture: Pixels) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "png", compress_level=1)
+    write_file(path, stream.getvalue())
+
+
+# Training
+
+
+def _pairs(pairs: Sequence[CameraPair]) -> dict[str, Any]:
+    return {
+        "kind": "pairs",
+        "dark": "pairs/dark",
+        "light": "pairs/light",
+        "names": [pair.name for pair in pairs],
+    }
+
+
+def _dimmer_recipe(order: Order, train: Sequence[CameraPair]) -> Recipe:
+    crop = min(DIMMER_CROP, *(min(pair.dark.shape[:2]) for pair in train))
+    return Recipe.model_validate(
+        {
+            "name": f"{order.out.stem}-dimmer",
+            "method": "dimma",
+            "stage": "dimmer",
+            "settings": {"optimizer": {"kind": "adam", "rate": 3e-3}, "schedule": {"shape": "cosine"}},
+            "data": {"root": order.work, "jitter": None, "sources": [_pairs(train)]},
+            "batches": [{"crop": crop, "count": 1}],
+            "steps": order.course.dimmer_steps,
+            "seed": order.seed,
+            "device": "auto",
+            "threads": order.threads,
+            "average": None,
+            "clip": None,
+            "log_every": 200,
+            "save_every": 100,
+            "licence": "that of the pairs",
+        }
+    )
+
+
+def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) -> Recipe:
+    course = order.course
+    train = [pair for pair in order.pairs if pair is not held]
+    sources: list[dict[str, Any]] = []
+    if course.dimmed > 0:
+        sources.append({"kind": "photos", "folder": "normal", "weight": course.dimmed})
+    if course.dimmed < 1:
+        sources.append({**_pairs(train), "weight": 1 - course.dimmed})
+    return Recipe.model_validate(
+        {
+            "name": order.out.stem,
+            "method": "dimma",
+            "stage": "dimmed",
+            "config": base.header.config,
+            "start": {"network": base.path.resolve()},
+            "settings": {
+                "dimmer": str(order.work / PART / "last.safetensors"),
+                "losses": {"mse": 0, "lpips": 0, "psnr": 0.05, "ssim": 0.5},
+                "optimizer": {
+                    "kind": "adamw",
+                    "rate": course.rate,
+                    "betas": [0.9, 0.99],
+                    "weight_decay": 1e-4,
+                },
+                "schedule": {"shape": "cosine", "warmup": 20},
+                "noise": {"share": 0},
+            },
+            "data": {"root": order.work, "jitter": None, "sources": sources},
+            "batches": [{"crop": course.crop, "count": course.count}],
+            "steps": plan.steps,
+            "seed": order.seed,
+            "threads": order.threads,
+            "precision": plan.precision,
+            "average": 0.99,
+            "log_every": max(1, plan.steps // 20),
+            "save_every": max(1, plan.steps // 20),
+            "validation": {
+                "every": max(1, plan.steps // JUDGED),
+                "at_start": True,
+                "samples": 0,
+                "sets": {"left-out": {"pairs": _pairs([held])}},
+            },
+            "licence": base.header.licence,
+            "sources": base.header.data,
+        }
+    )
+
+
+def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
+    """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
+
+    def seconds(precision: Literal["float32", "bf16"]) -> float:
+        recipe = _network_recipe(order, base, held, _Plan(precision, 6, 0))
+        recipe = recipe.model_copy(update={"validation": None, "save_every": 1000})
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
+            fit(recipe, Path(folder))
+            log = (Path(folder) / "log.jsonl").read_text().splitlines()
+            paces = [float(json.loads(line)["pace"]) for line in log[2:]]  # the first steps warm up
+            return 1 / averages.median(paces)
+
+    paces: dict[Literal["float32", "bf16"], float] = {"float32": seconds("float32"), "bf16": seconds("bf16")}
+    precision = min(paces, key=paces.__getitem__)
+    started = time.monotonic()
+    judge(base, held)
+    judging = (JUDGED + 4) * (time.monotonic() - started)
+    room = 60 * minutes_left() - SPARE - judging
+    steps = min(order.course.steps, int(0.9 * room / paces[precision]))
+    if steps < min(LEAST_STEPS, order.course.steps):
+        raise UseError(
+            f"{max(steps, 0)} steps fit into {order.minutes:g} minutes on this machine, too few to learn from: "
+            f"--minutes {order.minutes + LEAST_STEPS * paces[precision] / 30 + 1:.0f} or more"
+        )
+    return _Plan(precision, steps, round(paces[precision], 4))
+
+
+# What is left in the end
+
+
+def _header(order: Order, base: Weights, best: Weights, held: CameraPair, scores: Scores) -> Header:
+    """The model's header: what the base was made of, and what came to it."""
+    if best is base:
+        return base.header.model_copy(update={"name": order.out.stem})
+    seen = {
+        of: guards.pack(
+            {
+                *guards.read_seen(base.header.seen, base.path).get(of, []),
+                *guards.read_seen(best.header.seen, best.path)[of],
+            }
+        )
+        for of in ("trained", "chosen")
+    }
+    count = len(order.pairs)
+    return best.header.model_copy(
+        update={
+            "data": [*base.header.data, f"{count - 1} pairs of one's own camera, and one to judge by"],
+            "scores": {f"left-out.reference.{name}": round(value, 4) for name, value in scores.items()},
+            "notes": [
+                *base.header.notes,
+                f"adapted from {base.header.name} ({base.sha256[:12]}) by lowlight adapt",
+            ],
+            "seen": seen,
+        }
+    )
+
+
+def _sheet(
+    order: Order, train: Sequence[CameraPair], held: CameraPair, base: Weights, best: Weights
+) -> bytes:
+    """Dimmed light photos beside the real dark ones, equally lightened; results before and after."""
+    dimmer = load_dimmer(order.work / PART / "last.safetensors")
+    rows = []
+    for pair in order.pairs:
+        gain = 0.35 / max(statistics.mean(pair.dark), 1 / 255)
+        twin = dimmer.dim(pair.light, seed=order.seed)
+        lighter = [np.minimum(each * gain, 255).astype(np.uint8) for each in (pair.dark, twin)]
+        mark = " (left out)" if pair is held else ""
+        results = [_enhanced(each, pair) for each in ((base,) if best is base else (base, best))]
+        titles = [f"{pair.name}{mark}: dark, x{gain:.0f}", f"dimmed, x{gain:.0f}", "before", "after"][
+            : 2 + len(results)
+        ]
+        rows.append(list(zip([*titles, "light"], [*lighter, *results, pair.light], strict=True)))
+    return sheet.png(rows)
+
+
+def _words(scores: Scores) -> str:
+    return f"PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} seconds" if seconds < 90 else f"{seconds / 60:.0f} minutes"
