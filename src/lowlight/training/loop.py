@@ -62,7 +62,7 @@ class Outcome:
     finished: bool
     """All steps of the recipe are done; otherwise ``resume`` goes on."""
     score: float | None
-    """Best weighted PSNR in validation."""
+    """Best score in validation."""
 
 
 def fit(
