@@ -81,9 +81,8 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
     for name, report in others:
         _check_same_photos(first[0], first[1], name, report)
         if report.made["lowlight"] != first[1].made["lowlight"]:
-            notes.append(
-                f"{name} was measured by lowlight {report.made['lowlight']}, {first[0]} by another version"
-            )
+            versions = report.made["lowlight"], first[1].made["lowlight"]
+            notes.append(f"{name} was measured by lowlight {versions[0]}, {first[0]} by {versions[1]}")
         if report.system.saved != first[1].system.saved:
             notes.append(f"{name}: {report.system.saved}; {first[0]}: {first[1].system.saved}")
     for name, report in reports.items():
@@ -128,6 +127,9 @@ def _check_same_photos(first: str, a: Report, name: str, b: Report) -> None:
 
 
 def _difference(a: Report, b: Report, column: str, seed: int) -> Difference | None:
+    whole = a.column(column)
+    if whole is not None and whole.pooled:  # not a mean over photos
+        return None
     ours = {row.name: row.values.get(column) for row in a.photos}
     pairs = [(ours[row.name], row.values.get(column)) for row in b.photos]
     found = np.array([y - x for x, y in pairs if x is not None and y is not None and math.isfinite(y - x)])
@@ -185,11 +187,7 @@ def to_html(comparison: Comparison, photos: int) -> str:
         body.append(f"<p>{escaped(last)}</p>")
     chosen = most_different(comparison)[:photos]
     if chosen:
-        body.append(
-            f"<h2>Photos ({len(chosen)})</h2><table><tr><th>{'</th><th>'.join(map(escaped, _roles(comparison)))}</th></tr>"
-        )
-        body += [_sheet_row(comparison, name) for name in chosen]
-        body.append("</table>")
+        body += [f"<h2>Photos ({len(chosen)})</h2>", _sheet(comparison, chosen)]
     first = next(iter(comparison.reports.values()))
     body += [
         "<h2>Protocols</h2>",
@@ -224,11 +222,22 @@ def most_different(comparison: Comparison) -> list[str]:
     return sorted(names, key=lambda name: -float(np.ptp(values[name])) if values[name] else 0.0)
 
 
-def _roles(comparison: Comparison) -> list[str]:
-    return ["photo", "input", *comparison.reports, "reference"]
+def _sheet(comparison: Comparison, photos: Sequence[str]) -> str:
+    """A row a photo: input, all results, reference, as far as there are pictures."""
+    rows = {photo: _pictures(comparison, photo) for photo in photos}
+    words = [
+        word
+        for word in ("input", *comparison.reports, "reference")
+        if any(word in cells for cells in rows.values())
+    ]
+    lines = [["photo", *map(escaped, words)]]
+    lines += [[escaped(photo), *(cells.get(word, "none") for word in words)] for photo, cells in rows.items()]
+    cells = ("</td><td>".join(line) for line in lines)
+    return f"<table>{''.join(f'<tr><td>{row}</td></tr>' for row in cells)}</table>"
 
 
-def _sheet_row(comparison: Comparison, photo: str) -> str:
+def _pictures(comparison: Comparison, photo: str) -> dict[str, str]:
+    """HTML of a photo's pictures, by result or role."""
     column = next(iter(comparison.differences), "")
     cells: dict[str, str] = {}
     for name, report in comparison.reports.items():
@@ -236,11 +245,7 @@ def _sheet_row(comparison: Comparison, photo: str) -> str:
         for role, picture in pictures_of(row, comparison.places[name]):
             word = name if role == "output" else role
             if word not in cells:
-                value = (
-                    f"<br><small>{escaped(column)} {number(row.values.get(column))}</small>"
-                    if word == name
-                    else ""
-                )
-                cells[word] = f'<img alt="{escaped(word)}" src="{data_uri(picture, 300)}">{value}'
-    words = [escaped(photo), *(cells.get(word, "no picture") for word in _roles(comparison)[1:])]
-    return f"<tr><td>{'</td><td>'.join(words)}</td></tr>"
+                cells[word] = f'<img alt="{escaped(word)}" src="{data_uri(picture, 300)}">'
+                if role == "output":
+                    cells[word] += f"<br><small>{escaped(column)} {number(row.values.get(column))}</small>"
+    return cells

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlight.errors import naming
 from lowlight.evaluation.metrics import Picture
 from lowlight.methods import Samples
 from lowlight.photo import Photo, read_photo, to_float
@@ -29,6 +30,6 @@ def to_picture(samples: Samples) -> Picture:
 
 def read(path: Path) -> tuple[Photo, str]:
     """A photo and the SHA-256 of its file. Raises PhotoError."""
-    with path.open("rb") as file:
+    with naming(path, "read"), path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return read_photo(path), digest

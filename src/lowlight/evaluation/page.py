@@ -31,6 +31,7 @@ ul{padding-left:1.2rem}
 figure{margin:2rem 0;border-top:1px solid #ccc;padding-top:1rem}
 .pictures{display:flex;flex-wrap:wrap;gap:1rem}
 .slider{position:relative;--cut:50%}
+.slider img{max-width:100%}
 .slider .under{display:block}
 .slider .top{position:absolute;left:0;top:0;z-index:1;clip-path:inset(0 calc(100% - var(--cut)) 0 0)}
 .slider .away{display:none}

@@ -13,6 +13,9 @@ from lowlight.evaluation.metrics import METRICS
 from lowlight.evaluation.pairing import ROLES, Case, Role
 from lowlight.weights import Weights
 
+BESIDE_PSNR = "lightness_error"
+"""Explains most differences of raw PSNR, so that none is printed without it."""
+
 
 def read_patterns(given: Sequence[str]) -> dict[Role, str]:
     """``low=low*`` by folder. Raises UseError."""
@@ -111,6 +114,12 @@ def choose_columns(
             if metrics == "all":
                 chosen = tuple(name for name in METRICS if not lacks(name, roles))
             columns = dict.fromkeys(columns, chosen)
+            if (
+                any(name.startswith("psnr") for name in chosen)
+                and BESIDE_PSNR not in chosen
+                and "raw" in columns
+            ):
+                columns["raw"] = (*chosen, BESIDE_PSNR)
     for name, found in columns.items():
         if name not in protocols.PROTOCOLS:
             raise UseError(f"no protocol is called {name!r}; there are: {', '.join(protocols.PROTOCOLS)}")

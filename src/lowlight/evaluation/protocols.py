@@ -137,7 +137,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "reference_lightness",
-            "the model is told the mean of the reference (its control `lightness`); the result is not corrected",
+            "the model is asked for the mean of the reference (control `lightness`), and lowlight makes the mean "
+            "exactly that: for a method that is not conditioned on lightness, a gain",
             run="reference",
         ),
         Protocol(

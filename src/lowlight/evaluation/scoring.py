@@ -207,7 +207,8 @@ class Finished:
             raise UseError(
                 "a folder of finished pictures can't be told a lightness; evaluate the model instead"
             )
-        picture = loaded.picture("result" if loaded.case.result is not None else "low")
+        # Training pairs, which the constant is chosen on, have their result in place of a dark photo.
+        picture = loaded.picture("result" if "result" in loaded.photos else "low")
         return picture if constant is None else protocols.gained(picture, constant)[0]
 
 
