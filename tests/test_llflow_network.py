@@ -17,7 +17,7 @@ import fill
 from llflow_numbers import FIXTURES, numbers, observed, parameter, picture, published, tables
 from lowlight import equalise, statistics
 from lowlight.errors import WeightsError
-from lowlight.methods.llflow import Config
+from lowlight.methods.llflow import Config, LLFlow
 from lowlight.methods.llflow.network import Network, colour_map, prepare
 from lowlight.methods.llflow.published import UNUSED, matches, read, rename
 from lowlight.methods.llflow.training import Flow, Released, absolute_error, bits_per_position
@@ -327,6 +327,19 @@ def test_recorded_steps() -> None:
         name = rename(key, 4)
         moved = float((stage.network.get_parameter(name).detach() - before[name]).abs().sum())
         assert moved == pytest.approx(change, rel=3e-3), key
+
+
+def test_a_loss_that_is_not_finite_names_its_layer() -> None:
+    """The loop adds step and photos, and leaves the step out or stops."""
+    stage = Flow(LLFlow.tiny_config(), Flow.Settings(), None, torch.device("cpu"))  # type: ignore[arg-type]
+    with torch.no_grad():
+        stage.network.flow.levels[0].steps[1].mix.weight[0, 0] = math.nan
+    photo = torch.rand(1, 3, 16, 16)
+    batch = Batch(photo, photo, np.ones((1, 3, 256)), np.ones((1, 3, 256)), ["harbour"])
+    moment = Moment(1, 10, 16, 1, np.random.default_rng(0), torch.Generator().manual_seed(0))
+    ((_, terms),) = stage.losses(batch, moment)
+    assert list(terms) == ["nll (level 1, step 2, mix)"]
+    assert terms.popitem()[1].isnan()
 
 
 @pytest.mark.parametrize(
