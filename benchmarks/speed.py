@@ -66,14 +66,14 @@ def bare_graph(channels: int) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def median_seconds(runs: list[Callable[[], object]], repeats: int) -> list[float]:
-    """Medians of several calls, measured in alternation."""
+def median_seconds(runs: list[Callable[[], object]], repeats: int, unmeasured: int = 2) -> list[float]:
+    """Medians of several calls, measured in alternation, after some that are not."""
     taken: list[list[float]] = [[] for _ in runs]
-    for repeat in range(repeats + 2):
+    for repeat in range(unmeasured + repeats):
         for index, run in enumerate(runs):
             start = time.perf_counter()
             run()
-            if repeat >= 2:
+            if repeat >= unmeasured:
                 taken[index].append(time.perf_counter() - start)
     return [statistics.median(each) for each in taken]
 

@@ -14,16 +14,14 @@ import torch
 from PIL import Image
 
 import lowlight as package
+import tiny_density
 from llflow_numbers import numbers, published
-from lowlight import weights
 from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.likelihoods import Judge, activation_map, likelihood
 from lowlight.methods.llflow import LLFlow
-from lowlight.methods.llflow.network import Network
 from pictures import smooth
 
 Run = Callable[..., tuple[int, str, str]]
-SMALL = LLFlow.tiny_config()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,29 +36,6 @@ def one_thread() -> Iterator[None]:
 def judge() -> Judge:
     network = published()
     return Judge(LLFlow(network.config, {}), network, dequantised=True)
-
-
-def redrawn() -> Network:
-    """A tiny network, every parameter moved: untrained couplings ignore the dark photo."""
-    torch.manual_seed(0)
-    network = Network(SMALL)
-    with torch.no_grad():
-        for each in network.parameters():
-            each += 0.1 * torch.randn_like(each)
-    return network
-
-
-def write_model(path: Path, noise: float | None = 255) -> Path:
-    header = weights.Header(
-        name="tiny",
-        method="llflow",
-        config=SMALL.model_dump(mode="json"),
-        licence="none",
-        recipe={"settings": {"noise_levels": noise}},
-    )
-    tensors = {name: each.numpy() for name, each in redrawn().state_dict().items()}
-    weights.save_safetensors(path, header, tensors)
-    return path
 
 
 # Numbers of the published code
@@ -151,7 +126,7 @@ def test_a_method_without_is_refused() -> None:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    write_model(tmp_path / "tiny.safetensors")
+    tiny_density.write(tmp_path / "tiny.safetensors")
     light = smooth(21, 34)
     Image.fromarray(light // 8).save("low.png")
     Image.fromarray(light).save("good.png")
@@ -212,7 +187,7 @@ def test_noise_is_less_likely_where_the_command_says_so(place: Path, lowlight: R
 
 
 def test_the_table_and_what_it_leaves_out(place: Path, lowlight: Run) -> None:
-    write_model(Path("plain.safetensors"), noise=None)
+    tiny_density.write(Path("plain.safetensors"), noise=None)
     status, out, err = lowlight(
         "likelihood", "low.png", "good.png", "cut.png", "gone.png", "--model", "plain.safetensors"
     )

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight import methods, tiles, weights
+from lowlight import methods, places, tiles, weights
 from lowlight.enhancer import free_memory, from_array
 from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.methods import Array, Method, Samples
@@ -36,8 +36,6 @@ except ModuleNotFoundError:
 if TYPE_CHECKING:
     from torch import nn
 
-DEFAULT = "llflow-torch"
-"""The model that is asked where none is named."""
 DRAWS = 4
 """Of the noise that bits per dimension are averaged over: on whole photos they differ by a thousandth."""
 GRADIENT_BYTES = 2
@@ -124,7 +122,7 @@ class Judge:
         self.memory = memory
 
     @classmethod
-    def load(cls, model: str | Path = DEFAULT, memory: int | None = None) -> Judge:
+    def load(cls, model: str | Path = places.DENSITY, memory: int | None = None) -> Judge:
         """By a model's name or a .safetensors file. Raises WeightsError, and UseError for a method without."""
         opened = weights.open_weights(model, part="")
         header = opened.header
@@ -171,7 +169,7 @@ class Judge:
 def likelihood(
     low: Any,
     *candidates: Any,
-    model: str | Path = DEFAULT,
+    model: str | Path = places.DENSITY,
     draws: int = DRAWS,
     seed: int = 0,
     slopes: bool = False,

@@ -10,6 +10,8 @@ from lowlight.errors import WeightsError
 
 DEFAULT = "dimma"
 """The model that is taken where none is named."""
+DENSITY = "llflow-torch"
+"""The model whose likelihoods are told where none is named."""
 TWIN = "-fast"
 """``NAME-fast`` is the 8-bit twin of ``NAME``."""
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lowlight import places
 from lowlight.cli._photos import Memory, parse_size
 
 
@@ -22,7 +23,7 @@ def likelihood(
     ],
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Tensors of a method that is a density.")
-    ] = "llflow-torch",
+    ] = places.DENSITY,
     maps: Annotated[
         Path | None,
         typer.Option("--map", metavar="DIR", help="Also write CANDIDATE.map.png: bright is not believable."),

@@ -74,6 +74,13 @@ _STUDIES = {
     "lightness": "lowlight.studies.lightness:LightnessControl",
     "cost": "lowlight.studies.cost:Cost",
     "seeds": "lowlight.studies.seeds:Seeds",
+    "degradations": "lowlight.studies.degradations:Degradations",
+    "against-l1": "lowlight.studies.against_l1:AgainstL1",
+    "brightness": "lowlight.studies.brightness:Brightness",
+    "activation": "lowlight.studies.activation:Activation",
+    "objectives": "lowlight.studies.objectives:Objectives",
+    "prior": "lowlight.studies.prior:Prior",
+    "colour-maps": "lowlight.studies.colour_maps:ColourMaps",
 }
 
 

@@ -12,11 +12,9 @@ from pydantic import Field
 from lowlight import enhancer, photo, statistics, studies
 from lowlight.errors import PhotoError
 from lowlight.evaluation import metrics
-from lowlight.evaluation.files import to_8_bits, to_picture
+from lowlight.evaluation.files import to_picture
 from lowlight.photo import Photo
-
-SHEET_HEIGHT = 160
-"""Of one picture of the sheet, pixels."""
+from lowlight.studies._shared import sheet, spread
 
 
 class LightnessControl:
@@ -38,12 +36,10 @@ class LightnessControl:
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """Mean over the scenes; errors are absolute differences of means in [0, 1]."""
         model = enhancer.load(settings.model)
-        scenes = _scenes(settings.photos)
-        if settings.scenes is not None and settings.scenes < len(scenes):
-            scenes = [scenes[round(i)] for i in np.linspace(0, len(scenes) - 1, settings.scenes)]
+        scenes = spread(_scenes(settings.photos), settings.scenes)
         errors: dict[float, list[float]] = {wanted: [] for wanted in settings.wanted}
         matched: dict[float, list[tuple[float, float]]] = {wanted: [] for wanted in settings.wanted}
-        sheet: NDArray[np.uint8] | None = None
+        shown: NDArray[np.uint8] | None = None
         for number, files in enumerate(scenes, 1):
             say(f"scene {number} of {len(scenes)}: {files[0].parent.name}")
             exposures = sorted(
@@ -63,8 +59,8 @@ class LightnessControl:
                 matched[nearest].append(
                     (metrics.METRICS["psnr"](*pictures), metrics.METRICS["ssim"](*pictures))
                 )
-            if sheet is None:
-                sheet = _sheet([dark, *results])
+            if shown is None:
+                shown = sheet([each.samples for each in (dark, *results)])
         rows = []
         for wanted in settings.wanted:
             quality = np.array(matched[wanted]).reshape(-1, 2)
@@ -78,8 +74,8 @@ class LightnessControl:
             "Each lighter exposure counts in the row of the nearest wanted lightness.",
             "Large errors are photos in which no value below white is left to raise.",
         )
-        assert sheet is not None  # noqa: S101
-        return studies.Findings(studies.Table(columns, rows), notes, {"lightness": sheet})
+        assert shown is not None  # noqa: S101
+        return studies.Findings(studies.Table(columns, rows), notes, {"lightness": shown})
 
 
 def _enhance(model: enhancer.Enhancer, dark: Photo, lightness: float) -> Photo:
@@ -99,14 +95,3 @@ def _scenes(root: Path) -> list[list[Path]]:
     if not scenes:
         raise PhotoError(f"{root}: no scenes; expected a folder a scene with at least two exposures in it")
     return scenes
-
-
-def _sheet(photos: list[Photo]) -> NDArray[np.uint8]:
-    """8-bit photos side by side at one height."""
-    from PIL import Image
-
-    parts = []
-    for each in photos:
-        whole = Image.fromarray(to_8_bits(each.samples))
-        parts.append(np.asarray(whole.resize((round(each.width * SHEET_HEIGHT / each.height), SHEET_HEIGHT))))
-    return np.concatenate(parts, axis=1)

@@ -1,0 +1,131 @@
+"""What studies share: pairs of photos, trainings from a recipe, sheets of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from lowlight import studies
+from lowlight.errors import PhotoError, RecipeError, reason
+from lowlight.evaluation.pairing import Role, pair
+from lowlight.methods import Samples
+from lowlight.photo import read_photo
+
+SHEET_HEIGHT = 160
+"""Of one picture of a sheet, pixels."""
+
+
+class Pairs(studies.Settings):
+    """Dark photos and their references."""
+
+    low: Path
+    """Folder of dark photos."""
+    reference: Path
+    """Folder of references of the same names."""
+    names: Path | None = None
+    """A file with a name a line: only these."""
+    photos: int | None = Field(None, ge=1)
+    """At most, spread evenly; default: all."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Samples of one size."""
+
+    name: str
+    low: Samples
+    reference: Samples
+    result: Samples
+    """The reference where there are no results."""
+
+
+def read_scenes(chosen: Pairs, results: Path | None = None) -> Iterator[Scene]:
+    """Photos by their names. results: a folder of results. Raises UseError and PhotoError."""
+    wanted: list[str] = []
+    if chosen.names is not None:
+        try:
+            wanted = chosen.names.read_text(encoding="utf-8").split()
+        except OSError as error:
+            raise PhotoError(f"{chosen.names}: expected a list of names: {reason(error)}") from None
+    folders: dict[Role, Path] = {"low": chosen.low, "reference": chosen.reference}
+    if results is not None:
+        folders["result"] = results
+    for case in spread(pair(folders, names=wanted), chosen.photos):
+        found = {role: read_photo(path).samples for role, path in case.files().items()}
+        if len({samples.shape for samples in found.values()}) > 1:
+            raise PhotoError(f"{case.name}: expected {', '.join(found)} of one size")
+        yield Scene(case.name, found["low"], found["reference"], found.get("result", found["reference"]))
+
+
+def spread(items: Sequence[Any], count: int | None) -> list[Any]:
+    """At most that many, spread evenly."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
+
+
+def noise(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> NDArray[np.float64]:
+    """Gaussian noise whose mean is exactly 0 and whose mean absolute value is exactly ``size``."""
+    drawn = rng.normal(size=shape)
+    drawn -= drawn.mean()
+    return np.asarray(drawn * (size / np.abs(drawn).mean()))
+
+
+def sheet(*rows: Sequence[Samples]) -> NDArray[np.uint8]:
+    """Pictures in rows, all of one height; those of a column have one shape."""
+    from PIL import Image
+
+    from lowlight.evaluation.files import to_8_bits
+
+    def reduced(samples: Samples) -> NDArray[np.uint8]:
+        height, width = samples.shape[:2]
+        size = max(1, round(width * SHEET_HEIGHT / height)), SHEET_HEIGHT
+        return np.asarray(Image.fromarray(to_8_bits(samples)).resize(size))
+
+    return np.concatenate([np.concatenate([reduced(each) for each in row], axis=1) for row in rows])
+
+
+class Training(studies.Settings):
+    """A recipe to train by, once a row of the table."""
+
+    recipe: Path
+    changes: tuple[str, ...] = ()
+    """Of the recipe, as ``key=value``."""
+
+
+def train(chosen: Training, changes: Sequence[str], out: Path, say: studies.Say) -> dict[str, float]:
+    """Train into a folder, or go on with what is there: scores of the weights that validation chose."""
+    from lowlight.training.loop import fit
+    from lowlight.training.recipe import read_recipe
+
+    recipe = read_recipe(chosen.recipe, [*chosen.changes, *changes])
+    if recipe.validation is None:
+        raise RecipeError(f"{chosen.recipe}: validation is missing; without it there is no score")
+    checkpoint = out / "checkpoint.safetensors"
+    say(f"{out.name}: {out}")
+    fit(recipe, out, resume=checkpoint if checkpoint.exists() else None)
+    return _best(out / "log.jsonl")
+
+
+def _best(log: Path) -> dict[str, float]:
+    """Scores of the best validation of a run, by set, protocol and metric."""
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    best = [entry for entry in entries if entry.get("best")][-1]
+    return {" ".join(path): value for path, value in _leaves(best["validation"])}
+
+
+def _leaves(nested: dict[str, Any]) -> list[tuple[tuple[str, ...], float]]:
+    found: list[tuple[tuple[str, ...], float]] = []
+    for name, value in nested.items():
+        if isinstance(value, dict):
+            found += [((name, *path), leaf) for path, leaf in _leaves(value)]
+        else:
+            found.append(((name,), float(value)))
+    return found

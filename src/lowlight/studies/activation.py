@@ -1,0 +1,80 @@
+"""Where a likelihood finds a picture unbelievable: half a result, half the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowlight import places, studies
+from lowlight.errors import PhotoError
+from lowlight.methods import Samples
+from lowlight.photo import to_float
+from lowlight.studies._shared import Pairs, read_scenes, sheet
+
+
+class Activation:
+    """Results stitched to references, once on the left and once on the right, and its activation map."""
+
+    title: ClassVar[str] = "Activation maps of results stitched to references"
+    source: ClassVar[str] = "LLFlow (arXiv 2109.05923), figure 8, which gives no numbers"
+    published: ClassVar[studies.Table | None] = None
+
+    class Settings(Pairs):
+        model: str = places.DENSITY
+        """The judge."""
+        results: Path
+        """Folder of results of any program, of the same names."""
+
+    def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
+        """The picture: of the first photos the dark one, both stitched ones, each with its map."""
+        from lowlight.likelihoods import Judge, activation_map
+
+        judge = Judge.load(settings.model)
+        slopes: list[tuple[float, float]] = []
+        shares: list[tuple[float, float]] = []
+        shown: list[NDArray[np.uint8]] = []
+        for scene in read_scenes(settings, settings.results):
+            say(scene.name)
+            width = scene.low.shape[1]
+            if width < 2:
+                raise PhotoError(f"{scene.name}: one column can't be halved")
+            given = judge.given(scene.low, slopes=True)
+            result, light = to_float(scene.result), to_float(scene.reference)
+            left = np.arange(width) < width // 2
+            row: list[Samples] = [scene.low]
+            both = []
+            # Both ways round, so that what stands on the two sides counts alike.
+            for made in (left, ~left):
+                stitched = np.where(made[:, None], result, light)
+                found = given.slopes(stitched)
+                activation = activation_map(found)
+                both.append(
+                    [float(each[:, side].mean()) for each in (found, activation) for side in (made, ~made)]
+                )
+                row += [stitched, (activation[..., None].repeat(3, axis=2) / 255).astype(np.float32)]
+            steep_made, steep_true, high_made, high_true = np.mean(both, axis=0)
+            slopes.append((float(steep_made), float(steep_true)))
+            shares.append((float(high_made), float(high_true)))
+            if len(shown) < 4:
+                shown.append(sheet(row))
+        higher = sum(made > true for made, true in shares)
+        rows = [
+            (
+                title,
+                float(np.mean([each[side] for each in slopes])),
+                float(np.mean([each[side] for each in shares])),
+            )
+            for side, title in enumerate(("result", "reference"))
+        ]
+        notes = (
+            f"The map is higher on the result's half on {higher} of {len(shares)} photos.",
+            "Slope: 2-norm over the channels of the gradient of the published NLL. Map: slopes equalised, 0 to 255.",
+        )
+        width = min(each.shape[1] for each in shown)
+        picture = np.concatenate([each[:, :width] for each in shown])
+        return studies.Findings(
+            studies.Table(("half", "mean slope", "mean of the map"), rows), notes, {"activation": picture}
+        )
