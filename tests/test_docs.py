@@ -37,6 +37,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 METHOD_PAGE = ROOT / "docs" / "adding-a-method.md"
 TRAINING_PAGE = ROOT / "docs" / "training.md"
+ADAPTING_PAGE = ROOT / "docs" / "adapt.md"
 SHIPPED = ("dimma",)
 """Models that commands of documents may name and that a fresh clone has."""
 
@@ -204,7 +205,7 @@ def test_commands_work(
         values = parse(line)
         if line.startswith("lowlight train "):
             read_recipe(values["recipe"], values["overrides"] or [])
-        elif not line.startswith("lowlight export ") and has_its_model(line):
+        elif not line.startswith(("lowlight export ", "lowlight adapt ")) and has_its_model(line):
             if "|" in line:
                 in_shell(line, place)
                 continue
@@ -221,7 +222,7 @@ def test_there_are_commands_to_run() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if commands(page) and page not in (METHOD_PAGE, TRAINING_PAGE)],
+    [page for page in PAGES if commands(page) and page not in (METHOD_PAGE, TRAINING_PAGE, ADAPTING_PAGE)],
     ids=of_page,
 )
 def test_commands_work_in_a_shell(page: Path, place: Path) -> None:

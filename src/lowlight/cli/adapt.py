@@ -40,7 +40,7 @@ def adapt(
     start: Annotated[
         str, typer.Option("--from", metavar="FILE", help="Weights to start from, .safetensors.")
     ] = START,
-    minutes: Annotated[float, typer.Option(min=1, help="Wall time, at most.")] = 25,
+    minutes: Annotated[float, typer.Option(min=3, help="Wall time, at most.")] = 25,
     seed: Annotated[int, typer.Option(min=0, help="Of all that is drawn.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model that is there.")] = False,
     json_line: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,

@@ -47,8 +47,9 @@ JUDGED = 10
 """Times that the left-out pair is looked at while the network trains."""
 SPARE = 60.0
 """Seconds kept for the graph and the sheet."""
-DIMMER_CROP = 200
+DIMMER_CROP = 100
 
+Precision = Literal["float32", "bf16"]
 Scores = dict[str, float]
 
 
@@ -70,6 +71,8 @@ class Course:
     rate: float = 2e-4
     dimmed: float = 0.5
     """Share of the squares that are of dimmed normal photos; the rest is of the pairs."""
+    precision: Precision | None = None
+    """None: the faster one on this machine."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class Result:
 class _Plan:
     """What was decided once, so that an adaptation that goes on decides nothing anew."""
 
-    precision: Literal["float32", "bf16"]
+    precision: Precision
     steps: int
     seconds: float
     """A step's, as measured."""
@@ -387,7 +390,7 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) 
 def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
     """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
 
-    def seconds(precision: Literal["float32", "bf16"]) -> float:
+    def seconds(precision: Precision) -> float:
         recipe = _network_recipe(order, base, held, _Plan(precision, 6, 0))
         recipe = recipe.model_copy(update={"validation": None, "save_every": 1000})
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
@@ -396,7 +399,10 @@ def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Call
             paces = [float(json.loads(line)["pace"]) for line in log[2:]]  # the first steps warm up
             return 1 / averages.median(paces)
 
-    paces: dict[Literal["float32", "bf16"], float] = {"float32": seconds("float32"), "bf16": seconds("bf16")}
+    choice: tuple[Precision, ...] = ("float32", "bf16")
+    if order.course.precision is not None:
+        choice = (order.course.precision,)
+    paces = {precision: seconds(precision) for precision in choice}
     precision = min(paces, key=paces.__getitem__)
     started = time.monotonic()
     judge(base, held)

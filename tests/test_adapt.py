@@ -1,0 +1,277 @@
+"""`lowlight adapt`: pairs of one's own camera become a model, killed or not, and never one that is worse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import lowlight as package
+from camera import place, write_pairs
+from lowlight import methods
+from lowlight.errors import UseError
+from lowlight.methods.dimma.network import Network
+from lowlight.methods.dimma.training.adapt import Course, Order, adapt, left_out
+from lowlight.training.camera_pairs import check_pairs, find_pairs, usable
+from lowlight.training.loop import fit
+from lowlight.training.recipe import Recipe
+from lowlight.weights import Header, open_weights, save_safetensors
+
+TINY = Course(dimmer_steps=10, steps=20, crop=32, count=2, rate=3e-3, precision="float32")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pairs, normal photos and weights to start from."""
+    folder = write_pairs(tmp_path_factory.mktemp("made") / "pairs", 3).parent
+    (folder / "photos").mkdir()
+    for seed in range(50, 53):
+        Image.fromarray(place(seed)).save(folder / "photos" / f"{seed}.png")
+    config = methods.find("dimma").tiny_config()  # type: ignore[attr-defined]
+    torch.manual_seed(0)
+    tensors = {name: tensor.numpy() for name, tensor in Network(config).state_dict().items()}
+    header = Header(name="base", method="dimma", config=config.model_dump(mode="json"), licence="CC0")
+    save_safetensors(folder / "base.safetensors", header, tensors)
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of them in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def order(folder: Path, **changes: Any) -> Order:
+    values = {
+        "pairs": usable(check_pairs(find_pairs(folder / "pairs"))),
+        "out": folder / "mine.onnx",
+        "start": folder / "base.safetensors",
+        "photos": folder / "photos",
+        "course": TINY,
+    }
+    return Order(**{**values, **changes})  # type: ignore[arg-type]
+
+
+# Wrong use, told before anything is trained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["-o", "mine.safetensors"], 2, "mine.safetensors: expected a name that ends in .onnx"),
+        (["-o", "there.onnx"], 2, "there.onnx exists; --overwrite replaces it"),
+        (["-o", "mine.onnx", "--from", "nobody.safetensors"], 1, "nobody.safetensors: no such weights file"),
+        (["-o", "mine.onnx", "--pairs", "photos"], 2, "expected two folders in it, dark and light"),
+        (["-o", "mine.onnx", "--minutes", "1"], 2, "--minutes"),
+        (["-o", "mine.onnx", "--from", "dimma"], 2, "a graph runs but cannot be trained on"),
+    ],
+)
+def test_wrong_use_is_one_line(
+    lowlight: Any, folder: Path, arguments: list[str], status: int, said: str
+) -> None:
+    Path("there.onnx").write_bytes(b"mine")
+    given = ["--from", "base.safetensors", "--pairs", "pairs", *arguments]
+    found, out, err = lowlight("adapt", *given)
+    assert (found, out) == (status, "")
+    assert said in err
+    assert Path("there.onnx").read_bytes() == b"mine"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "base.safetensors",
+        "pairs",
+        "photos",
+        "there.onnx",
+    ]
+
+
+def test_all_bad_pairs_are_told_before_anything_is_trained(lowlight: Any, folder: Path) -> None:
+    for name in ("0", "2"):
+        Image.fromarray(place(90)).save(folder / "pairs" / "dark" / f"{name}.png")
+    status, out, err = lowlight("adapt", "--pairs", "pairs", "-o", "mine.onnx", "--from", "base.safetensors")
+    lines = err.splitlines()
+    assert (status, out, len(lines)) == (1, "", 4)
+    assert lines[0].startswith("0: not usable: ")
+    assert lines[1].startswith("1: 200x180, lightness 0.0")
+    assert lines[2].startswith("2: not usable: ")
+    assert "2 of 3 pairs are not usable (0, 2)" in lines[3]
+    assert not Path("mine.adapt").exists()
+
+
+def test_where_weights_to_start_from_belong_is_told(
+    lowlight: Any, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lowlight.places.folders", lambda: [folder])
+    status, _, err = lowlight("adapt", "--pairs", "pairs", "-o", "mine.onnx")
+    assert status == 2
+    assert "no weights dimma-torch: the package holds graphs only" in err
+    assert "put models/dimma-torch.safetensors of lowlight's source into ./models or " in err
+
+
+@pytest.mark.slow
+def test_bad_pairs_are_told_without_torch(folder: Path) -> None:
+    Image.fromarray(place(90)).save(folder / "pairs" / "dark" / "0.png")
+    command = ["-m", "lowlight", "adapt", "--pairs", "pairs", "-o", "mine.onnx", "--from", "base.safetensors"]
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *command], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "0: not usable" in done.stderr
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "numpy" in imported
+    assert "torch" not in imported
+
+
+def test_the_pair_that_is_left_out_is_the_usual_one(folder: Path) -> None:
+    pairs = order(folder).pairs
+    shares = [pair.dark.mean() / pair.light.mean() for pair in pairs]
+    assert left_out(pairs).name == str(np.argsort(shares)[1])
+
+
+# Whole adaptations
+
+
+@pytest.mark.slow
+def test_pairs_become_a_model(folder: Path) -> None:
+    said: list[str] = []
+    result = adapt(order(folder), say=said.append)
+    assert (result.kept_old, result.steps) == (False, 20)
+    assert result.after["psnr"] > result.before["psnr"] + 1
+    opened = open_weights(result.out)
+    header = opened.header
+    assert (opened.kind, header.name, header.precision, header.licence) == ("onnx", "mine", "float16", "CC0")
+    assert header.data == ["2 pairs of one's own camera, and one to judge by"]
+    held = next(pair for pair in order(folder).pairs if pair.name == result.held)
+    enhanced = package.load(result.out, threads=1)(held.dark, lightness=float(held.light.mean() / 255))
+    error = np.mean((enhanced / 255 - held.light / 255) ** 2)
+    assert -10 * np.log10(error) == pytest.approx(result.after["psnr"], abs=0.05)
+    with Image.open(result.sheet) as sheet:
+        assert sheet.width > 4 * 200
+    assert any(line.startswith("3 normal photos of ") for line in said)
+    assert any("20 steps of the network: about" in line for line in said)
+    dimmer = package.load_dimmer(folder / "mine.adapt" / "dimmer" / "last.safetensors")
+    assert dimmer.dim(held.light).mean() == pytest.approx(held.dark.mean(), rel=0.3)
+
+
+@pytest.mark.slow
+def test_what_is_worse_is_not_kept(folder: Path) -> None:
+    """From weights that were trained to the left-out pair, by a rate that breaks them."""
+    held = left_out(order(folder).pairs).name
+    recipe = {
+        "name": "base",
+        "method": "dimma",
+        "stage": "paired",
+        "config": open_weights(folder / "base.safetensors").header.config,
+        "settings": {"losses": {"lpips": 0}, "optimizer": {"rate": 3e-3}},
+        "data": {
+            "root": folder,
+            "jitter": None,
+            "sources": [{"dark": "pairs/dark", "light": "pairs/light", "names": [held]}],
+        },
+        "batches": [{"crop": 32, "count": 2}],
+        "steps": 60,
+        "average": None,
+    }
+    fit(Recipe.model_validate(recipe), folder / "run")
+    start = folder / "run" / "last.safetensors"
+    said: list[str] = []
+    breaking = Course(**{**vars(TINY), "rate": 10.0, "steps": 10})
+    result = adapt(order(folder, start=start, course=breaking), say=said.append)
+    assert result.kept_old
+    assert result.after == result.before
+    assert f"{held}: nothing was better than before; the old weights are kept" in said
+    dark = next(pair for pair in order(folder).pairs if pair.name == held).dark
+    pictures = [package.load(each, threads=1)(dark, lightness=0.4) for each in (result.out, start)]
+    assert np.abs(pictures[0].astype(int) - pictures[1]).max() <= 1
+
+
+@pytest.mark.slow
+def test_a_folder_of_another_adaptation_is_refused(folder: Path) -> None:
+    asked = iter([False, True, True])
+    with pytest.raises(Exception, match="interrupted at step 2 of 10; the same command goes on"):
+        adapt(order(folder), stop=lambda: next(asked))
+    with pytest.raises(
+        UseError, match=r"mine\.adapt: holds an adaptation that began otherwise \(photos, seed\)"
+    ):
+        adapt(order(folder, seed=1, photos=None))
+    (folder / "other.adapt").mkdir()
+    (folder / "other.adapt" / "letter.txt").write_text("dear")
+    with pytest.raises(UseError, match="exists and holds something else"):
+        adapt(order(folder, out=folder / "other.onnx"))
+
+
+@pytest.mark.slow
+def test_too_few_minutes_are_told(folder: Path) -> None:
+    many = Course(**{**vars(TINY), "steps": 10_000})
+    with pytest.raises(
+        UseError, match=r"steps fit into 1\.01 minutes on this machine.*--minutes \d+ or more"
+    ):
+        adapt(order(folder, course=many, minutes=1.01))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from test_adapt import TINY, order
+from lowlight.methods.dimma.training.adapt import adapt
+folder = Path(sys.argv[1])
+print(adapt(order(folder, out=folder / sys.argv[2]), say=lambda line: print(line, flush=True)))
+"""
+
+
+def started(folder: Path, out: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    command = [sys.executable, "-c", SCRIPT, str(folder), out]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    while not path.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder: Path) -> None:
+    with started(folder, "whole.onnx") as process:
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+    work = folder / "killed.adapt"
+    places = (
+        "pairs/light/1.png",
+        "dimmer/checkpoint.safetensors",
+        "plan.json",
+        "network/checkpoint.safetensors",
+    )
+    for name in places:
+        with started(folder, "killed.onnx") as process:
+            wait_for(work / name, process)
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            assert process.returncode == -signal.SIGKILL
+        assert not (folder / "killed.onnx").exists()
+    with started(folder, "killed.onnx") as process:
+        output = process.communicate()[0]
+        assert process.returncode == 0, output
+    assert "going on with" in output
+    for part in ("dimmer", "network"):
+        one, other = (
+            open_weights(folder / f"{name}.adapt" / part / "last.safetensors") for name in ("whole", "killed")
+        )
+        tensors = [package.weights.load_tensors(each) for each in (one, other)]
+        assert all(np.array_equal(tensor, tensors[1][name]) for name, tensor in tensors[0].items())
+    plans = [json.loads((folder / f"{name}.adapt" / "plan.json").read_text()) for name in ("whole", "killed")]
+    assert plans[0]["steps"] == plans[1]["steps"] == 20
