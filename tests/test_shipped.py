@@ -29,8 +29,10 @@ def test_the_file_is_small_and_says_what_it_is() -> None:
         assert weights.header.precision == precision
         assert weights.header.licence
         assert weights.header.data
-        assert weights.header.recipe["run"]["step"] > 0
-        assert not any(".." in str(value) for value in weights.header.recipe["data"].values())
+        for part in weights.header.recipe["mean of"]:
+            assert part["run"]["step"] > 0
+            assert not any(".." in str(value) for value in part["data"].values())
+        assert {"trained", "chosen"} == weights.header.seen.keys()
     assert {"lol.reference.psnr", "sice.auto.ssim"} <= open_weights("dimma").header.scores.keys()
 
 

@@ -50,6 +50,24 @@ def histogram_means(counts: NDArray[np.float64]) -> NDArray[np.float64]:
     return means
 
 
+def thumbnail(samples: Samples, side: int) -> NDArray[np.float64]:
+    """Means in [0, 1] of a grid of about square cells: (rows, columns, 3), the shorter ``side`` long.
+
+    Smaller photos keep their pixels. Of cells with many pixels a regular sample is taken, at least 8 by 8.
+    """
+    height, width = samples.shape[:2]
+    cell = max(1.0, min(height, width) / side)
+    step = max(1, int(cell) // 8)
+    grid: NDArray[np.float64] = np.asarray(samples[::step, ::step])
+    for axis, length in enumerate((height, width)):
+        count = max(1, round(length / cell))
+        starts = np.arange(count) * grid.shape[axis] // count
+        sizes = np.diff(starts, append=grid.shape[axis])
+        sums = np.add.reduceat(grid, starts, axis=axis, dtype=np.float64)
+        grid = sums / np.expand_dims(sizes, tuple({0, 1, 2} - {axis}))
+    return grid / full_scale(samples)
+
+
 def _to_bins(strip: Samples) -> NDArray[np.uint8]:
     if strip.dtype == np.uint8:
         return strip.astype(np.uint8, copy=False)

@@ -10,7 +10,12 @@ import typer
 
 def average(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILE FILE...", help=".safetensors files.", show_default=False)
+        list[Path],
+        typer.Argument(
+            metavar="FILE FILE...",
+            help=".safetensors files; one named twice counts twice.",
+            show_default=False,
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The .safetensors file to write.", show_default=False)

@@ -16,7 +16,15 @@ from lowlight import methods, statistics
 from lowlight.errors import ControlError, WeightsError
 from lowlight.methods import Array, Observation, Samples
 from lowlight.methods.dimma.dimmer import PART, DimmerConfig
-from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, features, predict
+from lowlight.methods.dimma.lightness import (
+    ARRAYS,
+    DEFAULT_LIGHTNESS,
+    FEATURES,
+    THUMBNAIL,
+    constant,
+    features,
+    predict,
+)
 from lowlight.methods.dimma.retinex import mean_lightness, observe_published
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -74,6 +82,11 @@ class Dimma:
         self.range = (arrays.get("descriptor_low", -unbounded), arrays.get("descriptor_high", unbounded))
         if missing := ARRAYS - self.estimator.keys():
             raise WeightsError(f"dimma: the estimator of lightness lacks {', '.join(sorted(missing))}")
+        if (size := self.estimator["center"].size) not in (1, FEATURES):
+            raise WeightsError(
+                f"dimma: the estimator of lightness looks at {size} numbers of a photo; expected {FEATURES}: "
+                "train or export these weights with this version"
+            )
         levels = len(config.widths) - 1
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels
@@ -102,7 +115,7 @@ class Dimma:
         counts = statistics.histograms(samples)
         source = mean_lightness(samples) if published else statistics.mean(samples, counts)
         if controls.lightness == "auto":
-            predicted = predict(self.estimator, features(counts))
+            predicted = predict(self.estimator, features(counts, statistics.thumbnail(samples, THUMBNAIL)))
             # A photo that is light enough already is not darkened.
             lightness = max(predicted, source)
         else:

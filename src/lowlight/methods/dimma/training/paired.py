@@ -16,7 +16,14 @@ from torch import Tensor, nn
 from lowlight import statistics, weights
 from lowlight.methods import Array
 from lowlight.methods.dimma import Config, Dimma, descriptor
-from lowlight.methods.dimma.lightness import ARRAYS, DEFAULT_LIGHTNESS, constant, fit
+from lowlight.methods.dimma.lightness import (
+    ARRAYS,
+    DEFAULT_LIGHTNESS,
+    THUMBNAIL,
+    constant,
+    features,
+    fit,
+)
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
 from lowlight.nn.structure import ssim, structure
@@ -26,8 +33,6 @@ from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 FEWEST_EXPOSURES = 50
 """Below this many pairs automatic lightness is not learned."""
-COARSE = 16
-"""Side of the squares whose means ``coarse`` compares, pixels."""
 GAINS = (0.5, 2.0)
 """Bounds of the gain in ``gained``, so that a black prediction does not ask for an infinite one."""
 
@@ -43,8 +48,6 @@ class Losses(stage.Settings):
     """L1 after the one gain that gives the prediction its reference's mean, as every result gets it."""
     psnr: float = Field(0.0, ge=0)
     """Logarithm of each photo's mean squared error after the same gain: -PSNR in units of 4.34 dB."""
-    coarse: float = Field(0.0, ge=0)
-    """L1 of the means of squares of 16 pixels: tone and colour of large areas."""
     ssim: float = Field(0.0, ge=0)
     """1 - SSIM."""
     lpips: float = Field(0.1, ge=0)
@@ -163,7 +166,6 @@ class Paired(stage.Stage):
             "l1": lambda: F.l1_loss(predicted, light),
             "gained": lambda: F.l1_loss(predicted * _gain(predicted, light), light),
             "psnr": lambda: _log_error(predicted * _gain(predicted, light), light).mean(),
-            "coarse": lambda: F.l1_loss(F.avg_pool2d(predicted, COARSE), F.avg_pool2d(light, COARSE)),
             "ssim": lambda: 1 - ssim(predicted, light).mean(),
             "lpips": lpips,
             "structure": lambda: structure(predicted, light).mean(),
@@ -178,7 +180,9 @@ def fit_estimator(data: Mixture) -> dict[str, Array]:
     if len(pairs) < FEWEST_EXPOSURES:
         return {}
     means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
-    return fit([dark.counts for dark, _ in pairs], means)[0]
+    thumbnails = (statistics.thumbnail(dark.pixels.cpu().numpy(), THUMBNAIL) for dark, _ in pairs)
+    darks = [features(dark.counts, grid) for (dark, _), grid in zip(pairs, thumbnails, strict=True)]
+    return fit(darks, means)[0]
 
 
 def _gain(predicted: Tensor, light: Tensor) -> Tensor:
