@@ -22,20 +22,20 @@ from lowlight.errors import ControlError, LowlightError, RecipeError, UseError, 
 # help stands here, so that `lowlight --help` imports none of them; it is the first line of the function's own.
 COMMANDS = {
     "enhance": "Make dark photos light: files, folders, globs, or - for standard input.",
+    "adapt": "Make a model for your camera from 3 to 8 pairs of photos. Needs lowlight[train].",
     "dim": "Make dark twins of photos, as a camera would have taken them in the dark.",
+    "likelihood": "Tell how likely photos are, given the dark one; less is more likely. Needs lowlight[train].",
     "methods": "List the methods and what can be turned in each.",
     "models": "List the weights at hand: shipped, in ./models, and cached.",
-    "average": "Average networks trained from one start, which often beats each. Needs lowlight[train].",
-    "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
     "info": "Tell what photos and weights files are.",
-    "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",
-    "study": "Run one of the papers' experiments, or list them. Some need lowlight[train].",
     "evaluate": "Measure a model or a folder of pictures: metrics by exact variant, under named protocols.",
     "compare": "Compare results on the same photos, with paired bootstrap intervals.",
     "data": "List benchmark sets, or check a folder that holds one.",
-    "likelihood": "Tell how likely photos are, given the dark one; less is more likely. Needs lowlight[train].",
     "train": "Train one stage of a method, as its recipe says. Needs lowlight[train].",
-    "adapt": "Make a model for your camera from 3 to 8 pairs of photos. Needs lowlight[train].",
+    "average": "Average networks trained from one start, which often beats each. Needs lowlight[train].",
+    "export": "Turn trained weights into the ONNX file that users run. Needs lowlight[train].",
+    "import": "Turn the authors' checkpoint into a weights file, without executing it. Needs lowlight[train].",
+    "study": "Run one of the papers' experiments, or list them. Some need lowlight[train].",
 }
 
 # Plain help and errors: rich would take a tenth of a second to print them.
