@@ -177,7 +177,7 @@ def test_what_is_worse_is_not_kept(folder: Path) -> None:
         "data": {
             "root": folder,
             "jitter": None,
-            "sources": [{"dark": "pairs/dark", "light": "pairs/light", "names": [held]}],
+            "sources": [{"kind": "pairs", "dark": "pairs/dark", "light": "pairs/light", "names": [held]}],
         },
         "batches": [{"crop": 32, "count": 2}],
         "steps": 60,

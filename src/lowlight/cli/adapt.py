@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
 from pathlib import Path
@@ -50,6 +49,8 @@ def adapt(
         raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
     if out.exists() and not overwrite:
         raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    from lowlight.batch import cores
+
     weights = _weights(start)
     checked = _check(pairs)
     try:
@@ -67,9 +68,7 @@ def adapt(
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    order = Order(
-        checked, out, weights, photos, minutes=minutes, seed=seed, threads=len(os.sched_getaffinity(0))
-    )
+    order = Order(checked, out, weights, photos, minutes=minutes, seed=seed, threads=cores())
     try:
         result = make(order, say=_say, stop=lambda: bool(asked))
     except Stopped as stopped:
