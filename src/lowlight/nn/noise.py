@@ -28,5 +28,6 @@ def noise_at(origin: Tensor, key: Tensor, channels: int, rows: int, columns: int
     for index, word in enumerate(words):
         mixed = (b + word + 7919 * (index + 1)) % PRIME
         a, b = b, (a + mixed * mixed % PRIME * mixed) % PRIME
-    first, second = (a.float() + 0.5) / PRIME, (b.float() + 0.5) / PRIME
+    # OpenVINO computes remainders in float32: other numbers there, but no logarithm of what is above one.
+    first, second = ((word.clamp(0, PRIME - 1).float() + 0.5) / PRIME for word in (a, b))
     return torch.sqrt(-2 * torch.log(first)) * torch.cos(2 * math.pi * second)
