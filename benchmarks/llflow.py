@@ -90,6 +90,13 @@ def openvino(graph: bytes, precision: str, threads: int) -> Any:
     return OpenvinoEngine(graph, threads=threads, precision=precision)  # type: ignore[arg-type]
 
 
+def count_macs(config: Config) -> float:
+    """Multiply-accumulates of one enhancement."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        eager(Network(config), torch.zeros(1, 3, HEIGHT, WIDTH), torch.zeros(1, 3, 256))
+    return counter.get_total_flops() / 2
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,16 +148,21 @@ def time_all(
     picture = torch.from_numpy(dark.transpose(2, 0, 1)[None].copy())
     tables = torch.from_numpy(observation["tables"])[None]
 
-    def run_eager() -> Tensor:
+    results: dict[str, Any] = {}
+
+    def run_eager() -> None:
         with torch.inference_mode():
-            return eager(network, picture, tables)
+            results["eager"] = eager(network, picture, tables)[0].permute(1, 2, 0).numpy()
+
+    def run_float32() -> None:
+        results["float32"] = float32.run(dark, observation)
 
     model = open_weights(graph).read()
     float32 = OnnxEngine(model, threads=arguments.threads, alone=True)
     bare = OnnxEngine(bare_graph(64), threads=arguments.threads, alone=True)
     runs: dict[str, Callable[[], Any]] = {
         "eager torch": run_eager,
-        "ONNX Runtime": lambda: float32.run(dark, observation),
+        "ONNX Runtime": run_float32,
         "bare convolutions": lambda: bare.run(dark, {}),
     }
     if (bf16 := openvino(model, "bf16", arguments.threads)) is not None:
@@ -158,13 +170,11 @@ def time_all(
     seconds = dict(
         zip(runs, median_seconds(list(runs.values()), arguments.repeats, arguments.unmeasured), strict=True)
     )
-    with FlopCounterMode(display=False) as counter:
-        run_eager()
-    macs = counter.get_total_flops() / 2
+    macs = count_macs(network.config)
     bare_rate = HEIGHT * WIDTH * (BARE * 9 * 64**2 + 6 * 64) / seconds["bare convolutions"]
     rate = macs / seconds["ONNX Runtime"]
-    exact = float32.run(dark, observation)
-    difference = np.abs(exact - run_eager()[0].permute(1, 2, 0).numpy()).max()
+    exact = results["float32"]
+    difference = np.abs(exact - results["eager"]).max()
     table = {
         "GMAC": macs / 1e9,
         **{f"{name}, s": taken for name, taken in seconds.items() if name != "bare convolutions"},

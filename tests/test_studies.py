@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,16 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+import tiny
 import tiny_density
 from lowlight import enhancer, studies, weights
 from lowlight.cli import app
 from lowlight.errors import RecipeError, UseError
+from lowlight.evaluation import guards
+from lowlight.methods.dimma.dimmer import save_dimmer
 from lowlight.studies.degradations import degraded
-from pictures import noise, smooth
+from lowlight.studies.noise import distances, measure, pool
+from pictures import noise, scene, smooth
 from toy_run import write_photos, write_recipe
 
 
@@ -31,6 +37,11 @@ def test_every_study_is_found_and_says_what_it_shows() -> None:
         assert study.Settings.model_config["extra"] == "forbid"
         if study.published is not None:
             assert {len(row) for row in study.published.rows} == {len(study.published.columns)}
+
+
+def test_studies_are_listed_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = None; from lowlight import studies; list(map(studies.find, studies.names()))"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_unknown_studies_and_settings_are_named() -> None:
@@ -276,6 +287,237 @@ def load_log(folder: Path) -> dict[str, Any]:
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     found: dict[str, Any] = [entry for entry in entries if "terms" in entry][-1]
     return found
+
+
+# Few pairs
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The range of descriptors is taken from few photos: making them costs seconds."""
+    from lowlight.methods.dimma.training import Dimmed, Paired
+
+    monkeypatch.setattr(Paired, "descriptor_draws", 32)
+    monkeypatch.setattr(Dimmed, "descriptor_draws", 16)
+
+
+@pytest.fixture
+def few_shot(tmp_path: Path, few_draws: None) -> tuple[str, ...]:
+    """Pairs and ordinary photos, and the settings of a toy experiment with two lists of two pairs."""
+    write_photos(tmp_path, pairs=8)
+    (tmp_path / "val.txt").write_text("6\n7\n")
+    (tmp_path / "normal").mkdir()
+    for seed in range(2):
+        Image.fromarray(smooth(32, 40, seed)).save(tmp_path / "normal" / f"{seed}.png")
+    return (
+        *(f"data={tmp_path}", "low=low", "reference=high", "photos=normal", "judged=val.txt"),
+        *("lists=[[0, 1, 2], [3, 4]]", "shots=[2]", "choosing=[5]", "metrics=[psnr, ssim_grey]"),
+        *("config={widths: [8, 16], blocks: [1, 1], unshuffle: 2}", "crop=16", "count=2"),
+        *("dimmer_steps=10", "steps=6", "tuning_steps=6", "precision=float32"),
+    )
+
+
+@pytest.mark.slow
+def test_few_pairs_are_trained_apart_and_tuning_never_ends_worse(
+    few_shot: tuple[str, ...], tmp_path: Path, lowlight: Any
+) -> None:
+    findings = run("few-shot", tmp_path / "out", *few_shot)
+    rows = rows_of(findings)
+    published = studies.find("few-shot").published
+    assert published is not None
+    assert list(rows) == [row[0] for row in published.rows if row[1] == 3]
+    assert {(row["pairs"], row["lists"]) for row in rows.values()} == {(2, 2)}
+    psnr = [row["reference_lightness.psnr"] for row in rows.values()]
+    assert len({round(value, 6) for value in psnr[:3]}) == 3
+    for name in ("0-1", "3-4"):
+        scores = [validations(tmp_path / "out" / name / each) for each in ("mixture", "tuned")]
+        assert scores[1][0] == max(scores[0])  # it starts from the best of the training before
+        assert max(scores[1]) >= scores[1][0]
+    folders = ("--low", tmp_path / "two" / "low", "--reference", tmp_path / "two" / "high")
+    for folder in ("low", "high"):
+        (tmp_path / "two" / folder).mkdir(parents=True)
+        for name in ("6", "7"):
+            (tmp_path / "two" / folder / f"{name}.png").symlink_to(tmp_path / folder / f"{name}.png")
+    means = []
+    for name in ("0-1", "3-4"):
+        best = tmp_path / "out" / name / "tuned" / "best.safetensors"
+        asked = ("--protocol", "reference_lightness", "--metrics", "psnr", "--json")
+        status, out, _ = lowlight("evaluate", best, *folders, *asked)
+        assert status == 0
+        means.append(json.loads(out)["columns"][0]["mean"])
+    tuned = rows["mixture dimming, fine-tuned"]
+    assert tuned["reference_lightness.psnr"] == pytest.approx(np.mean(means))
+    assert tuned["over lists"] >= 0
+    kinds = [
+        weights.open_weights(tmp_path / "out" / "0-1" / f"{kind}-dimmer" / "last.safetensors").header.config[
+            "kind"
+        ]
+        for kind in ("deterministic", "mixture")
+    ]
+    assert kinds == ["deterministic", "mixture"]
+
+
+@pytest.mark.slow
+def test_interrupted_experiments_go_on(
+    few_shot: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lowlight.training import loop
+
+    alone = (*few_shot, "lists=[[0, 1]]")
+    whole = run("few-shot", tmp_path / "whole", *alone)
+    fit = loop.fit
+
+    def killed(recipe: Any, out: Path, **options: Any) -> Any:
+        if recipe.name != "mixture":
+            return fit(recipe, out, **options)
+        fit(recipe, out, stop=lambda: True, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "fit", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run("few-shot", tmp_path / "killed", *alone)
+    assert run("few-shot", tmp_path / "killed", *alone).table == whole.table
+    # What is done is neither trained nor measured again.
+    monkeypatch.setattr(loop, "fit", None)
+    assert run("few-shot", tmp_path / "killed", *alone).table == whole.table
+
+
+def validations(folder: Path) -> list[float]:
+    """Scores of a run in order."""
+    entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [entry["score"] for entry in entries if "validation" in entry]
+
+
+def test_lists_too_short_for_the_shots_are_refused() -> None:
+    with pytest.raises(RecipeError, match="study few-shot: shots: 9 pairs, but a list has 8"):
+        studies.check("few-shot", ["data=here", "shots=[3, 9]"])
+
+
+# Noise
+
+
+@pytest.fixture
+def camera(tmp_path: Path) -> tuple[str, ...]:
+    """Six scenes, their dark photos by a dimmer, and the settings that name both."""
+    tiny_dimmer = tiny.dimmer()
+    for seed in range(6):
+        write_pair(tmp_path, seed, tiny_dimmer.dim(smooth(64, 80, seed), seed=9))
+    save_dimmer(tmp_path / "camera.safetensors", tiny_dimmer, name="camera", licence="CC0")
+    return (
+        f"low={tmp_path / 'low'}",
+        f"reference={tmp_path / 'high'}",
+        f"model={tmp_path / 'camera.safetensors'}",
+    )
+
+
+def write_pair(root: Path, seed: int, dark: np.ndarray) -> None:
+    for folder, samples in (("low", dark), ("high", smooth(64, 80, seed))):
+        (root / folder).mkdir(exist_ok=True)
+        Image.fromarray(samples).save(root / folder / f"{seed}.png")
+
+
+def test_a_camera_s_own_dimmer_is_nearest(camera: tuple[str, ...], tmp_path: Path) -> None:
+    findings = run("noise", tmp_path / "out", *camera)
+    rows = rows_of(findings)
+    assert list(rows) == ["real", "dimmed", "scaled", "undimmed"]
+    values = {kind: row["distance of values"] for kind, row in rows.items()}
+    assert values["dimmed"] < values["real"] < values["undimmed"]
+    residuals = {kind: row["distance of residuals"] for kind, row in rows.items()}
+    assert residuals["dimmed"] < 0.2 * residuals["scaled"]
+    real, dimmed, scaled = (rows[kind] for kind in ("real", "dimmed", "scaled"))
+    assert dimmed["noise at 8 to 16"] == pytest.approx(real["noise at 8 to 16"], rel=0.1)
+    assert scaled["noise at 8 to 16"] < 0.5 * real["noise at 8 to 16"]
+    assert dimmed["red"] == pytest.approx(real["red"], rel=0.05)
+    assert real["correlation of neighbours"] == pytest.approx(-0.05, abs=0.03)
+    assert findings.pictures["patches"].shape == (2 * 160, 6 * 200, 3)
+    assert not any("was trained on" in note for note in findings.notes)
+
+
+def test_grain_is_a_correlation_that_no_dimmer_has(camera: tuple[str, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(6):
+        drawn = rng.normal(0, 6, (65, 81, 3))
+        grain = (drawn[1:, 1:] + drawn[:-1, 1:] + drawn[1:, :-1] + drawn[:-1, :-1]) / 2
+        write_pair(tmp_path, seed, np.clip(smooth(64, 80, seed) * 0.2 + grain, 0, 255).astype(np.uint8))
+    rows = rows_of(run("noise", tmp_path / "out", *camera))
+    assert rows["real"]["correlation of neighbours"] > 0.3
+    assert rows["dimmed"]["correlation of neighbours"] < 0
+
+
+def test_distances_are_earth_mover_s() -> None:
+    flat = np.ones((36, 36), bool)
+    dark, lighter = (np.full((40, 40, 3), value, np.uint8) for value in (20, 23))
+    one, other = measure(dark, flat), measure(lighter, flat)
+    assert distances(one, other) == (3.0, 0.0)
+    noisy = dark.copy()
+    noisy[::2, ::2] += 5
+    assert distances(measure(noisy, flat), one)[0] == pytest.approx(5 / 4)
+    assert distances(pool([one, measure(noisy, flat)]), one)[0] == pytest.approx(5 / 8)
+    assert distances(one, measure(np.full_like(dark, 90), flat)) == (70.0, None)  # no band in common
+
+
+def test_photos_that_the_dimmer_was_made_from_are_named(camera: tuple[str, ...], tmp_path: Path) -> None:
+    seen = {"trained": guards.pack([guards.mark(smooth(64, 80, 2))])}
+    save_dimmer(tmp_path / "camera.safetensors", tiny.dimmer(), name="camera", licence="CC0", seen=seen)
+    notes = run("noise", tmp_path / "out", *camera, "photos=6").notes
+    assert "The dimmer was trained on photos or scenes of these: 2." in notes
+
+
+# Across data sets
+
+
+@pytest.fixture
+def across(tmp_path: Path) -> Path:
+    """The real test part of VE-LOL as it is laid out, and a folder of pairs."""
+    for root, names in (("ve/real/test", range(3)), ("mine", (7, 8))):
+        for seed in names:
+            light = scene(seed, 32, 40)
+            for folder, samples in (("low", light // 8), ("high", light)):
+                place = tmp_path / root / folder
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(samples).save(place / f"{seed}.png")
+    return tmp_path
+
+
+def test_cells_are_what_evaluate_prints(across: Path, lowlight: Any) -> None:
+    mine = f"{{low: {across / 'mine' / 'low'}, reference: {across / 'mine' / 'high'}}}"
+    on = f"on={{ve-lol/test-real: {across / 've'}, mine: {mine}}}"
+    asked = "psnr,ssim_llflow", "raw,gtmean_llflow"
+    findings = run("cross-dataset", across / "out", on, f"metrics=[{asked[0]}]", f"protocols=[{asked[1]}]")
+    real, own = (dict(zip(findings.table.columns, row, strict=True)) for row in findings.table.rows)
+    assert (real["measured on"], real["photos"]) == ("ve-lol/test-real", 3)
+    assert (own["measured on"], own["photos"]) == ("mine", 2)
+    chosen = ("--metrics", asked[0], "--protocol", asked[1], "--json")
+    folders = ("--low", across / "mine" / "low", "--reference", across / "mine" / "high")
+    for row, where in (
+        (real, ("--set", "ve-lol", across / "ve", "--split", "test-real")),
+        (own, folders),
+    ):
+        status, out, _ = lowlight("evaluate", "dimma", *where, *chosen)
+        assert status == 0
+        for column in json.loads(out)["columns"]:
+            assert row[f"{column['protocol']}.{column['metric']}"] == pytest.approx(column["mean"], abs=1e-9)
+    assert "raw.lightness_error" in real  # never a raw PSNR without it
+    notes = "\n".join(findings.notes)
+    assert "two splits of the same shots" in notes
+    assert "ve-lol shares its shots" in notes  # the shipped weights name LOL among their data
+    assert findings.notes[-1].startswith("LOL-v1, LOL-v2 real and VE-LOL's real part")
+
+
+def test_what_was_trained_on_is_counted(across: Path) -> None:
+    (across / "seen").mkdir()
+    Image.fromarray(scene(8, 32, 40)).save(across / "seen" / "any.png")
+    mine = f"{{low: {across / 'mine' / 'low'}, reference: {across / 'mine' / 'high'}}}"
+    settings = (f"on={{mine: {mine}}}", "protocols=[raw]", "metrics=[psnr]", "photos=1")
+    for changes, count in (((), 0), ((f"trained_on={{dimma: {across / 'seen'}}}",), 1)):
+        whole = run("cross-dataset", across / "out", *settings[:-1], *changes)
+        row = dict(zip(whole.table.columns, whole.table.rows[0], strict=True))
+        assert (row["photos"], row["seen in training"]) == (2, count)
+    fewer = run("cross-dataset", across / "out", *settings)
+    assert fewer.table.rows[0][2] == 1
+    with pytest.raises(UseError, match="no benchmark set is called 'mine'"):
+        run("cross-dataset", across / "out", f"on={{mine: {across}}}")
 
 
 def test_the_page_names_every_study() -> None:
