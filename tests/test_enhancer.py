@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import Field
 
 import lowlight
 from lowlight import methods, tiles
@@ -139,6 +140,78 @@ def test_the_result_has_the_lightness_asked_for(lightness: float) -> None:
     assert report.lightness_after == pytest.approx(result.samples.mean() / 255, abs=1e-9)
     assert report.controls["lightness"] == lightness
     assert not report.notes
+
+
+class ShiftControls(Controls):
+    brightness: float = Field(0.0, ge=-0.4, le=0.4)
+
+
+class Shift(Blur):
+    """A stand-in method that is not told a lightness, but can be shifted."""
+
+    Controls: ClassVar[type[Controls]] = ShiftControls
+    lightens: ClassVar[str] = "brightness"
+
+    def observe(self, samples: Samples, controls: Controls) -> Observation:
+        assert isinstance(controls, ShiftControls)
+        return {"brightness": np.array(controls.brightness, np.float32)}
+
+
+class ShiftEngine(BlurEngine):
+    """Twice the tile and the shift times ``steep``."""
+
+    steep = 0.5
+
+    def run(self, tile: Array, observation: Observation) -> Array:
+        self.shapes.append(tile.shape)
+        return np.asarray(2 * tile + self.steep * observation["brightness"], np.float32)
+
+
+def test_a_control_is_searched_for_the_lightness_on_a_reduced_copy() -> None:
+    engine = ShiftEngine()
+    enhancer = Enhancer(Shift(), engine)
+    photo = dark_photo(300, 420)  # mean 0.15, so 0.3 without a shift
+    result, report = enhancer.enhance_photo(photo, enhancer.controls(lightness=0.4))
+    assert result.samples.mean() / 255 == pytest.approx(0.4, abs=0.002)
+    assert report.controls["brightness"] == pytest.approx(0.2, abs=0.02)
+    assert report.notes == ()
+    *trials, last = engine.shapes
+    assert last == (300, 420, 3)
+    assert 2 <= len(trials) <= 4
+    assert set(trials) == {(128, 180, 3)}
+    shifted = 2 * (photo.samples / 255) + 0.5 * report.controls["brightness"]
+    assert np.abs(result.samples / 255 - shifted).max() < 0.01, "hardly any gain is left"
+
+
+@pytest.mark.parametrize("given", [{}, {"lightness": "auto"}, {"lightness": 0.4, "brightness": 0.0}])
+def test_nothing_is_searched_unasked(given: dict[str, Any]) -> None:
+    engine = ShiftEngine()
+    enhancer = Enhancer(Shift(), engine)
+    _, report = enhancer.enhance_photo(dark_photo(300, 420), enhancer.controls(**given))
+    assert len(engine.shapes) == 1
+    assert report.controls["brightness"] == 0
+    if given.get("lightness") == 0.4:
+        assert report.lightness_after == pytest.approx(0.4, abs=0.002)
+
+
+def test_a_lightness_beyond_the_controls_bounds_is_told_and_reached_by_a_gain() -> None:
+    enhancer = Enhancer(Shift(), ShiftEngine())
+    result, report = enhancer.enhance_photo(dark_photo(40, 50), enhancer.controls(lightness=0.7))
+    assert result.samples.mean() / 255 == pytest.approx(0.7, abs=0.002)
+    assert report.controls["brightness"] == 0.4
+    assert report.notes == (
+        "lightness 0.70 is beyond what brightness reaches here, 0.50 at 0.4; a gain of 1.44 follows",
+    )
+
+
+def test_a_control_that_moves_the_mean_the_wrong_way_is_told() -> None:
+    engine = ShiftEngine()
+    engine.steep = -0.5
+    enhancer = Enhancer(Shift(), engine)
+    _, report = enhancer.enhance_photo(dark_photo(40, 50), enhancer.controls(lightness=0.4))
+    assert report.lightness_after == pytest.approx(0.4, abs=0.002)
+    assert report.controls["brightness"] == 0
+    assert report.notes[0].startswith("brightness does not move the mean of this photo steadily: 0.30 at 0")
 
 
 def test_a_lightness_out_of_reach_is_told() -> None:

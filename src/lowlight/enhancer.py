@@ -23,12 +23,15 @@ from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo
 from lowlight.plan import beside
+from lowlight.search import Found, find_value
 
 if TYPE_CHECKING:
     from lowlight.weights import Weights
 
 LARGEST_GAIN = 4.0
 """The final gain never multiplies by more: a black photo stays black."""
+TRIAL_SIDE = 128
+"""Shorter side of the reduced copy on which a control is searched that gives the lightness asked for."""
 _DEEP = 65535
 
 
@@ -91,7 +94,11 @@ class Enhancer:
         frame = self._frame(photo) if as_released else None
         seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
         observation = self.method.observe(seen.samples, controls)
-        windows = self._plan(seen, memory or self.memory or free_memory() // 2)
+        memory = memory or self.memory or free_memory() // 2
+        windows = self._plan(seen, memory)
+        found = None if as_released else self._search(seen, observation, controls, memory)
+        if found is not None:
+            observation = {**observation, found.control: np.array(found.value, np.float32)}
         deep, values, count = self._run(seen, observation, windows, progress)
         if frame is not None:
             (top, _), (left, _) = frame
@@ -110,6 +117,10 @@ class Enhancer:
             why = "was asked as released" if as_released else "cannot be reached"
             notes.append(f"lightness {wanted:.2f} {why}; the result has {reached:.2f}")
         used = _used(controls, wanted)
+        if found is not None:
+            used[found.control] = round(found.value, 4)
+            if found.how != "reached":
+                notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
         report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes))
         return replace(photo, samples=samples), report
 
@@ -196,6 +207,27 @@ class Enhancer:
         )
         return rows * columns
 
+    def _search(
+        self, photo: Photo, observation: Observation, controls: Controls, memory: int
+    ) -> Found | None:
+        """The value of the method's control that gives the lightness asked for, on a reduced copy of the photo.
+
+        None where no number was asked for, the method has no such control, or the user gave its value.
+        """
+        name: str | None = getattr(self.method, "lightens", None)
+        if name is None or controls.lightness == "auto" or name in controls.model_fields_set:
+            return None
+        told = {**observation, **({"sample": observation["sample"][:1]} if "sample" in observation else {})}
+        copy = _reduced(photo)
+        windows = self._plan(copy, memory)
+
+        def mean_at(value: float) -> float:
+            return _mean(self._run(copy, {**told, name: np.array(value, np.float32)}, windows, None)[1])
+
+        schema = self.method.Controls.model_json_schema()["properties"][name]
+        bounds = schema["minimum"], schema["maximum"]
+        return find_value(name, mean_at, float(controls.lightness), getattr(controls, name), bounds)
+
     def _run(
         self,
         photo: Photo,
@@ -281,6 +313,31 @@ class Enhancer:
             self.method.border if start == 0 else 0 for start in (window.outer_top, window.outer_left)
         )
         return above, before
+
+
+def _reduced(photo: Photo) -> Photo:
+    """A copy at the photo's depth, its shorter side TRIAL_SIDE long; a smaller photo as it is."""
+    if min(photo.samples.shape[:2]) <= TRIAL_SIDE:
+        return photo
+    scale = statistics.full_scale(photo.samples)
+    copy = statistics.thumbnail(photo.samples, TRIAL_SIDE) * scale
+    if photo.samples.dtype != np.float32:
+        copy = np.rint(copy)
+    return Photo(copy.astype(photo.samples.dtype))
+
+
+def _explain(found: Found, wanted: float | None) -> str:
+    there = f"{found.mean:.2f} at {found.value:g}"
+    if found.how == "beyond":
+        return f"lightness {wanted:.2f} is beyond what {found.control} reaches here, {there}"
+    return (
+        f"{found.control} does not move the mean of this photo steadily: {there} is closest to {wanted:.2f}"
+    )
+
+
+def _mean(values: NDArray[np.int64]) -> float:
+    """Mean in [0, 1] of (65536,) counts of 16-bit values."""
+    return float(np.arange(_DEEP + 1) @ values / values.sum() / _DEEP)
 
 
 def _mirrored(samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:

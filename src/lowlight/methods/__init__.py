@@ -106,6 +106,10 @@ class Method(Protocol):
     With ``released_frame(height, width)`` a method tells by how many (above, below) rows and (before, after)
     columns its release mirrors a photo outwards before it looks at it; control ``published`` does that too,
     and truncates to 8 bits.
+
+    With ``lightens`` a method that does not condition on lightness names a control, a number with bounds that is
+    also observed by that name, and with which the mean of the result rises: where a lightness is asked for, the
+    control is searched on a reduced copy of the photo, unless its value is given.
     """
 
     name: ClassVar[str]

@@ -88,6 +88,7 @@ class LLFlow:
     Controls: ClassVar[type[methods.Controls]] = Controls
     Config: ClassVar[type[methods.Config]] = Config
     border = 0
+    lightens: ClassVar[str] = "brightness"
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
         """arrays: none are needed."""
