@@ -19,7 +19,7 @@ from lowlight.evaluation import metrics
 from lowlight.methods.dimma import Config, Dimma, lightness
 from lowlight.methods.dimma.published import rename
 from lowlight.methods.dimma.training import Losses, Paired
-from lowlight.nn import perceptual, structure
+from lowlight.nn import lpips_files, perceptual, structure
 from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.stage import Moment, Optimizer, Schedule
 
@@ -239,7 +239,9 @@ def test_automatic_lightness_is_fitted_to_the_pairs() -> None:
     data = Mixture([(PairDrawer([(dark, light) for dark, light in many]), 1.0)])
     arrays = Paired(TINY["tiled"], Paired.Settings(losses=Losses(lpips=0)), data, CPU).arrays()
     for index in (0, 1):
-        guess = lightness.predict(arrays, lightness.features(many[index][0].counts))
+        dark, _ = many[index]
+        grid = statistics.thumbnail(dark.pixels.numpy(), lightness.THUMBNAIL)
+        guess = lightness.predict(arrays, lightness.features(dark.counts, grid))
         assert guess == pytest.approx(0.3 if index else 0.6, abs=0.05)
 
 
@@ -273,10 +275,10 @@ def test_no_trunk_no_training_unless_the_recipe_chooses_structure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
-    net = perceptual.NETS["vgg"]
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    net = lpips_files.NETS["vgg"]
     nowhere = replace(net.trunk, url=(tmp_path / "nowhere").as_uri())
-    monkeypatch.setitem(perceptual.NETS, "vgg", replace(net, trunk=nowhere))
+    monkeypatch.setitem(lpips_files.NETS, "vgg", replace(net, trunk=nowhere))
     with pytest.raises(WeightsError, match=r"vgg16-397923af\.pth \(553 MB.*cache.*hub"):
         stage("tiled")
     assert terms(stage("tiled", losses={"lpips": 0, "structure": 0.1}), batch()).keys() == {
