@@ -27,14 +27,14 @@ def png(rows: Sequence[Sequence[tuple[str, Pixels]]]) -> bytes:
         scale = min(1, WIDTH / width)
         size = max(1, round(width * scale)), max(1, round(height * scale))
         drawn.append([Image.fromarray(picture).resize(size, Image.Resampling.BOX) for _, picture in row])
-    columns = max(len(row) for row in rows)
+    columns, wide = max(len(row) for row in rows), max(row[0].width for row in drawn)
     total = _GAP + sum(row[0].height + line + _GAP for row in drawn)
-    canvas = Image.new("RGB", (_GAP + columns * (WIDTH + _GAP), total), "white")
+    canvas = Image.new("RGB", (_GAP + columns * (wide + _GAP), total), "white")
     draw = ImageDraw.Draw(canvas)
     top = _GAP
     for row, pictures in zip(rows, drawn, strict=True):
         for column, ((title, _), picture) in enumerate(zip(row, pictures, strict=True)):
-            left = _GAP + column * (WIDTH + _GAP)
+            left = _GAP + column * (wide + _GAP)
             draw.text((left, top), title, "black", font)
             canvas.paste(picture, (left, top + line))
         top += pictures[0].height + line + _GAP

@@ -36,9 +36,9 @@ from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, Weights, open_weights, write_file
 
-NORMAL = 120
+NORMAL = 100
 """Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""
-NORMAL_SIDE = 640
+NORMAL_SIDE = 512
 """Longest side that normal photos are reduced to, pixels: they are to be sharp and free of noise."""
 NORMAL_MEANS = (0.2, 0.75)
 """Means of photos that count as normally exposed."""
@@ -61,16 +61,20 @@ class Stopped(LowlightError):  # noqa: N818 - no error, but the way out
 class Course:
     """How much is done, and how. Chosen on training pairs of LOL, see ``docs/adapt.md``."""
 
-    dimmer_steps: int = 600
-    steps: int = 1500
+    dimmer_steps: int = 400
+    steps: int = 200
     """Of the network; fewer where the minutes do not allow them."""
     crop: int = 96
     """Side of the squares that are learned from, pixels."""
     count: int = 8
     """Squares a step."""
-    rate: float = 2e-4
-    dimmed: float = 0.5
-    """Share of the squares that are of dimmed normal photos; the rest is of the pairs."""
+    rate: float = 5e-5
+    """Higher ones forget what the network knew, in a hundred steps."""
+    dimmed: float = 0.15
+    """Share of the squares that are of normal photos, dimmed; ..."""
+    darkened: float = 0.15
+    """... and of such photos darkened as no camera in particular would: they keep what the network knew. The rest
+    is of the pairs."""
     precision: Precision | None = None
     """None: the faster one on this machine."""
 
@@ -342,11 +346,12 @@ def _dimmer_recipe(order: Order, train: Sequence[CameraPair]) -> Recipe:
 def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) -> Recipe:
     course = order.course
     train = [pair for pair in order.pairs if pair is not held]
-    sources: list[dict[str, Any]] = []
-    if course.dimmed > 0:
-        sources.append({"kind": "photos", "folder": "normal", "weight": course.dimmed})
-    if course.dimmed < 1:
-        sources.append({**_pairs(train), "weight": 1 - course.dimmed})
+    normal = {"kind": "photos", "folder": "normal"}
+    sources = [
+        {**_pairs(train), "weight": 1 - course.dimmed - course.darkened},
+        {**normal, "weight": course.dimmed},
+        {**normal, "darken": {}, "twins": 1, "weight": course.darkened},
+    ]
     return Recipe.model_validate(
         {
             "name": order.out.stem,
@@ -366,7 +371,11 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) 
                 "schedule": {"shape": "cosine", "warmup": 20},
                 "noise": {"share": 0},
             },
-            "data": {"root": order.work, "jitter": None, "sources": sources},
+            "data": {
+                "root": order.work,
+                "jitter": None,
+                "sources": [source for source in sources if source["weight"] > 0],
+            },
             "batches": [{"crop": course.crop, "count": course.count}],
             "steps": plan.steps,
             "seed": order.seed,
