@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped_model import data_folder, measure, pairs
 
 import lowlight
 from lowlight.methods.dimma.training.adapt import Course, Order, adapt
@@ -27,6 +26,7 @@ from lowlight.training.camera_pairs import check_pairs, usable
 from lowlight.training.loop import fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import open_weights
+from shipped_model import data_folder, measure, pairs
 
 RESULTS = Path(__file__).parent / "results" / "few_shot.json"
 LISTS = {
