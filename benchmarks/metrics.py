@@ -26,7 +26,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lowlight.evaluation.grey import grey_opencv, luma_studio
 from lowlight.evaluation.metrics import METRICS, Picture
-from lowlight.nn.perceptual import NETS, Name
+from lowlight.nn.lpips_files import NETS, Name
 
 REPEATS = 5
 ENOUGH = 2.0

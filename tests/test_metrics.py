@@ -149,7 +149,7 @@ def test_equal_pictures() -> None:
 def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
     """Writes the fixture's stand-in of a trunk where lowlight looks for it."""
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
 
     def write(net: str) -> Path:
         state = fill.checkpoint(FIXTURES / f"lpips_{net}_weights.json")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dimma_numbers import FIXTURES, tensors
 from lowlight.errors import WeightsError
-from lowlight.nn import perceptual
+from lowlight.nn import lpips_files, perceptual
 from lowlight.nn.perceptual import Perceptual
 
 NAME = "vgg16-397923af.pth"
@@ -110,7 +110,7 @@ def trunk() -> dict[str, Tensor]:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, with torch's cache empty and the way to the download cut."""
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     offer(monkeypatch, tmp_path / "nowhere" / NAME, b"")
     return tmp_path / "cache"
 
@@ -119,30 +119,42 @@ def offer(monkeypatch: pytest.MonkeyPatch, path: Path, data: bytes, **changes: o
     """What the download gives, by a file: address."""
     if data:
         path.write_bytes(data)
-    file = perceptual.NETS["vgg"].trunk
+    file = lpips_files.NETS["vgg"].trunk
     values = {"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
-    trunk = perceptual._File(**values, url=path.as_uri())  # type: ignore[arg-type]
-    monkeypatch.setitem(perceptual.NETS, "vgg", replace(perceptual.NETS["vgg"], trunk=trunk))
+    trunk = lpips_files.File(**values, url=path.as_uri())  # type: ignore[arg-type]
+    monkeypatch.setitem(lpips_files.NETS, "vgg", replace(lpips_files.NETS["vgg"], trunk=trunk))
 
 
 def test_published_linear_weights_ship_with_lpips() -> None:
-    state = perceptual._read(perceptual.find_linear())
+    state = perceptual._read(lpips_files.find_linear())
     assert [state[f"lin{index}.model.1.weight"].numel() for index in range(5)] == [64, 128, 256, 512, 512]
     assert all((each >= 0).all() for each in state.values()), "LPIPS' weights are not negative"
 
 
-@pytest.mark.slow
-def test_neither_lpips_nor_torchvision_is_imported() -> None:
+def test_files_are_looked_for_without_torch() -> None:
     program = (
-        "import sys; from lowlight.nn import perceptual; perceptual.find_linear();"
-        "sys.exit(bool({'lpips', 'torchvision'} & sys.modules.keys()))"
+        "import sys; from lowlight.nn import lpips_files; lpips_files.find_linear();"
+        "sys.exit(bool({'lpips', 'torch', 'torchvision'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
+@pytest.mark.parametrize(
+    "environment", [{"TORCH_HOME": "~/here"}, {"TORCH_HOME": ""}, {"XDG_CACHE_HOME": "/there"}, {}]
+)
+def test_torch_s_cache_is_where_torch_says(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("TORCH_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert lpips_files.torch_cache() == Path(torch.hub.get_dir(), "checkpoints")
+
+
 def test_features_alone_in_float16(cache: Path, tmp_path: Path, trunk: dict[str, Tensor]) -> None:
     cache.mkdir()
-    save_file({key: each.half() for key, each in trunk.items()}, cache / perceptual.NETS["vgg"].features)
+    save_file({key: each.half() for key, each in trunk.items()}, cache / lpips_files.NETS["vgg"].features)
     found = perceptual.load(cache=cache)
     assert found.features[0].weight.dtype == torch.float32
     assert torch.equal(found.state_dict()["features.28.bias"], trunk["features.28.bias"].half().float())
@@ -166,7 +178,7 @@ def test_torch_cache(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder = tmp_path / "hub" / "checkpoints"
     folder.mkdir(parents=True)
     (folder / name).write_bytes(data)
-    assert perceptual.find_trunk(cache=cache) == folder / name
+    assert lpips_files.find_trunk(cache=cache) == folder / name
 
 
 def test_wrong_hash_is_refused(cache: Path) -> None:
@@ -175,17 +187,17 @@ def test_wrong_hash_is_refused(cache: Path) -> None:
     with pytest.raises(
         WeightsError, match=r"expected SHA-256 397923af\.\.\., got [0-9a-f]{16}\.\.\.; delete"
     ):
-        perceptual.find_trunk(cache=cache)
+        lpips_files.find_trunk(cache=cache)
 
 
 def test_download_is_kept(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = b"weights" * 1000
     name = f"vgg16-{hashlib.sha256(data).hexdigest()[:8]}.pth"
     offer(monkeypatch, tmp_path / "served.pth", data, name=name)
-    assert perceptual.find_trunk(cache=cache) == cache / name
+    assert lpips_files.find_trunk(cache=cache) == cache / name
     assert (cache / name).read_bytes() == data
     (tmp_path / "served.pth").unlink()
-    assert perceptual.find_trunk(cache=cache) == cache / name
+    assert lpips_files.find_trunk(cache=cache) == cache / name
     assert [each.name for each in cache.iterdir()] == [name]
 
 
@@ -195,7 +207,7 @@ def test_wrong_download_leaves_nothing(
 ) -> None:
     offer(monkeypatch, tmp_path / "served.pth", b"an error page", **changes)
     with pytest.raises(WeightsError, match=r"got 13 bytes with SHA-256 "):
-        perceptual.find_trunk(cache=cache)
+        lpips_files.find_trunk(cache=cache)
     assert list(cache.iterdir()) == []
 
 
@@ -242,7 +254,7 @@ def broken(trunk: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], str]]
 def test_damaged_tensors(damage: str, trunk: dict[str, Tensor]) -> None:
     state, message = broken(trunk)[damage]
     with pytest.raises(WeightsError, match=message):
-        Perceptual({**state, **perceptual._read(perceptual.find_linear())})
+        Perceptual({**state, **perceptual._read(lpips_files.find_linear())})
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lowlight.errors import WeightsError
 from lowlight.evaluation.metrics._surface import Metric, Missing, at_least
+from lowlight.nn.lpips_files import NETS, Name, find_linear, find_trunk
 from lowlight.places import cache_folder
 
 if TYPE_CHECKING:
@@ -18,25 +20,15 @@ if TYPE_CHECKING:
 
     from lowlight.nn.perceptual import Perceptual
 
-Name = Literal["vgg", "alex"]
-
 
 def lpips(result: NDArray[np.uint8], reference: NDArray[np.uint8], net: Name) -> float:
     """Of 8-bit RGB (height, width, 3), at full size. Nothing is fetched: raises Missing, or Undefined.
 
     Floats are not taken, so that their range cannot be mistaken.
     """
-    try:
-        import torch
-
-        from lowlight.nn.perceptual import NETS
-    except ImportError:
-        raise Missing(f"LPIPS ({net}) needs torch: install lowlight[train]") from None
     at_least(NETS[net].smallest, f"LPIPS ({net})", result)
-    try:
-        network = _network(net, cache_folder())
-    except WeightsError as error:
-        raise Missing(f"LPIPS ({net}): {error}") from error
+    network = _network(net, cache_folder())
+    import torch
 
     def batch(samples: NDArray[np.uint8]) -> Tensor:
         return torch.from_numpy(np.array(np.moveaxis(samples, -1, 0)[None], order="C")) / 255
@@ -47,9 +39,17 @@ def lpips(result: NDArray[np.uint8], reference: NDArray[np.uint8], net: Name) ->
 
 @lru_cache
 def _network(net: Name, cache: Path) -> Perceptual:
-    from lowlight.nn.perceptual import load
+    """The network, or Missing: torch takes seconds to import, so all else that it needs is looked for first."""
+    if find_spec("torch") is None:
+        raise Missing(f"LPIPS ({net}) needs torch: install lowlight[train]")
+    try:
+        trunk, linear = find_trunk(cache=cache, net=net, fetch=False), find_linear(net)
 
-    return load(cache=cache, net=net, fetch=False)
+        from lowlight.nn.perceptual import from_files
+
+        return from_files(trunk, linear, net)
+    except WeightsError as error:
+        raise Missing(f"LPIPS ({net}): {error}") from error
 
 
 def _metric(net: Name, title: str) -> Metric:
