@@ -71,6 +71,9 @@ class Study(Protocol):
 
 
 _STUDIES = {
+    "few-shot": "lowlight.studies.few_shot:FewShot",
+    "noise": "lowlight.studies.noise:Noise",
+    "cross-dataset": "lowlight.studies.cross_dataset:CrossDataset",
     "lightness": "lowlight.studies.lightness:LightnessControl",
     "cost": "lowlight.studies.cost:Cost",
     "seeds": "lowlight.studies.seeds:Seeds",

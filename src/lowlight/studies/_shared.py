@@ -14,7 +14,7 @@ from pydantic import Field
 
 from lowlight import studies
 from lowlight.errors import PhotoError, RecipeError, reason
-from lowlight.evaluation.pairing import Role, pair
+from lowlight.evaluation.pairing import Case, Role, pair
 from lowlight.methods import Samples
 from lowlight.photo import read_photo
 
@@ -46,8 +46,8 @@ class Scene:
     """The reference where there are no results."""
 
 
-def read_scenes(chosen: Pairs, results: Path | None = None) -> Iterator[Scene]:
-    """Photos by their names. results: a folder of results. Raises UseError and PhotoError."""
+def cases_of(chosen: Pairs, results: Path | None = None) -> list[Case]:
+    """The files of photos by their names. results: a folder of results. Raises UseError and PhotoError."""
     wanted: list[str] = []
     if chosen.names is not None:
         try:
@@ -57,7 +57,12 @@ def read_scenes(chosen: Pairs, results: Path | None = None) -> Iterator[Scene]:
     folders: dict[Role, Path] = {"low": chosen.low, "reference": chosen.reference}
     if results is not None:
         folders["result"] = results
-    for case in spread(pair(folders, names=wanted), chosen.photos):
+    return spread(pair(folders, names=wanted), chosen.photos)
+
+
+def read_scenes(chosen: Pairs, results: Path | None = None) -> Iterator[Scene]:
+    """Photos by their names. results: a folder of results. Raises UseError and PhotoError."""
+    for case in cases_of(chosen, results):
         found = {role: read_photo(path).samples for role, path in case.files().items()}
         if len({samples.shape for samples in found.values()}) > 1:
             raise PhotoError(f"{case.name}: expected {', '.join(found)} of one size")
