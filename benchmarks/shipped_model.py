@@ -4,8 +4,9 @@
 
 Two sets, each with the reference's lightness given and with the automatic lightness: the 36 validation pairs
 of LOL (whole frames, new scenes) and 20 pairs of SICE (other cameras). Raw 8-bit RGB PSNR and RGB SSIM
-(Gaussian 11, sigma 1.5), mean over pictures, no scaling by the reference. The last columns give the
-mean-lightness error and the worst picture.
+(Gaussian 11, sigma 1.5), mean over pictures, no scaling by the reference; and, in a line of its own, the automatic
+result after LLFlow's gain to the reference's mean. The last columns give the mean-lightness error and the worst
+picture.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ from pathlib import Path
 import numpy as np
 
 import lowlight
+from lowlight.evaluation.files import to_picture
 from lowlight.evaluation.metrics import psnr, ssim
+from lowlight.evaluation.protocols import PROTOCOLS
 from lowlight.photo import Photo, read_photo
+
+GAIN = PROTOCOLS["gtmean_llflow"]
 
 
 def data_folder(given: str | None) -> Path:
@@ -52,13 +57,18 @@ def measure(
     wanted = float(np.mean(light.samples, dtype=np.float64)) / 255
     controls = enhancer.controls(lightness=wanted if given else "auto")
     result, report = enhancer.enhance_photo(dark, controls)
-    return {
+    row: dict[str, float | str] = {
         "name": name,
         "psnr": psnr(result.samples, light.samples),
         "ssim": ssim(result.samples, light.samples),
         "lightness_error": abs(report.lightness_after - wanted),
         "lightness_bias": report.lightness_after - wanted,
     }
+    if not given:
+        gained, _ = GAIN.apply(to_picture(result.samples), to_picture(light.samples))
+        row[f"{GAIN.name}.psnr"] = psnr(gained.samples, light.samples)
+        row[f"{GAIN.name}.ssim"] = ssim(gained.samples, light.samples)
+    return row
 
 
 def main() -> None:
@@ -74,7 +84,7 @@ def main() -> None:
     folder = data_folder(arguments.data)
     enhancer = lowlight.load(arguments.model, fast=arguments.fast, threads=arguments.threads)
     rows: dict[str, list[dict[str, float | str]]] = {}
-    print(f"{'set':<6}{'lightness':<11}{'PSNR dB':>9}{'SSIM':>8}{'light. err':>12}{'worst':>8}  photo")
+    print(f"{'set':<6}{'lightness':<15}{'PSNR dB':>9}{'SSIM':>8}{'light. err':>12}{'worst':>8}  photo")
     for name in ("lol", "sice"):
         loaded = pairs(folder, name)
         for given in (True, False):
@@ -86,9 +96,11 @@ def main() -> None:
             }
             worst = min(measured, key=lambda row: row["psnr"])
             print(
-                f"{name:<6}{protocol:<11}{mean['psnr']:>9.2f}{mean['ssim']:>8.4f}"
+                f"{name:<6}{protocol:<15}{mean['psnr']:>9.2f}{mean['ssim']:>8.4f}"
                 f"{mean['lightness_error']:>12.4f}{worst['psnr']:>8.2f}  {worst['name']}"
             )
+        gained = (np.mean([row[f"{GAIN.name}.{key}"] for row in measured]) for key in ("psnr", "ssim"))
+        print("{:<6}{:<15}{:>9.2f}{:>8.4f}".format(name, GAIN.name, *gained))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
