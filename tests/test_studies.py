@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -133,6 +135,14 @@ def test_seeds_spread(tmp_path: Path) -> None:
 
 
 # Likelihoods
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -329,10 +339,9 @@ def test_few_pairs_are_trained_apart_and_tuning_never_ends_worse(
     assert {(row["pairs"], row["lists"]) for row in rows.values()} == {(2, 2)}
     psnr = [row["reference_lightness.psnr"] for row in rows.values()]
     assert len({round(value, 6) for value in psnr[:3]}) == 3
-    for name in ("0-1", "3-4"):
-        scores = [validations(tmp_path / "out" / name / each) for each in ("mixture", "tuned")]
-        assert scores[1][0] == max(scores[0])  # it starts from the best of the training before
-        assert max(scores[1]) >= scores[1][0]
+    start, tuned = (validations(tmp_path / "out" / "0-1" / each) for each in ("mixture", "tuned"))
+    assert tuned[0] == pytest.approx(max(start), abs=0.05)  # but for the wider range of descriptors
+    assert max(tuned) > max(start)
     folders = ("--low", tmp_path / "two" / "low", "--reference", tmp_path / "two" / "high")
     for folder in ("low", "high"):
         (tmp_path / "two" / folder).mkdir(parents=True)
@@ -363,8 +372,12 @@ def test_interrupted_experiments_go_on(
 ) -> None:
     from lowlight.training import loop
 
-    alone = (*few_shot, "lists=[[0, 1]]")
+    alone = (*few_shot, "lists=[[0, 1]]", "tuning_rate=0.3")
     whole = run("few-shot", tmp_path / "whole", *alone)
+    rows = rows_of(whole)
+    psnr = {training: row["reference_lightness.psnr"] for training, row in rows.items()}
+    assert validations(tmp_path / "whole" / "0-1" / "tuned")[-1] < 13  # a rate that ruins what was learned
+    assert psnr["mixture dimming, fine-tuned"] == pytest.approx(psnr["mixture dimming"], abs=0.05)
     fit = loop.fit
 
     def killed(recipe: Any, out: Path, **options: Any) -> Any:
@@ -524,3 +537,14 @@ def test_the_page_names_every_study() -> None:
     page = Path(__file__).parents[1] / "docs" / "studies.md"
     rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]
     assert [row.split("`")[1] for row in rows] == studies.names()
+
+
+def test_commands_of_the_page_are_understood() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "studies.md").read_text("utf-8")
+    lines = [
+        shlex.split(line, comments=True) for line in page.splitlines() if line.startswith("lowlight study ")
+    ]
+    assert len(lines) > 8
+    for _, _, *words in lines:
+        if words:
+            studies.check(words[0], words[1:])
