@@ -18,7 +18,7 @@ from PIL import Image
 import pictures
 from lowlight import cli, engines, enhancer, places
 from lowlight import photo as photos
-from lowlight.cli import _photos
+from lowlight.cli import _options, _photos
 from lowlight.cli import enhance as enhance_command
 from lowlight.errors import WeightsError
 from lowlight.methods import Controls
@@ -67,8 +67,9 @@ def test_version(lowlight):
 
 
 def test_choices_are_those_of_the_package():
-    assert enhance_command.Device == engines.Device
-    assert enhance_command.Engine == engines.EngineName
+    assert _options.Device == engines.Device
+    assert _options.Engine == engines.EngineName
+    assert _options.Precision == engines.Precision
     assert _photos.Format == photos.Format
     assert _photos.Strip == photos.Strip
     assert get_args(photos.Format)
@@ -147,7 +148,7 @@ def test_wrong_use_is_told_before_the_first_pixel(lowlight, arguments, said):
     ],
 )
 def test_sizes(text, size):
-    assert _photos.parse_size(text) == size
+    assert _options.parse_size(text) == size
 
 
 # Photos

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 import sys
 import threading
@@ -30,10 +29,6 @@ Inputs = Annotated[
         metavar="IN...", help="Photos, folders (with all below them), patterns, or - for standard input."
     ),
 ]
-Memory = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Memory for photos in work, as 2GB. Default: half of what is free."),
-]
 Jobs = Annotated[
     int | None,
     typer.Option(min=1, metavar="N", help="Photos computed at a time. Default: one a core, or one on a GPU."),
@@ -50,8 +45,6 @@ Stripped = Annotated[
 ]
 MaxPixels = Annotated[int, typer.Option(min=1, metavar="N", help="Photos of more pixels are refused unread.")]
 JsonLines = Annotated[bool, typer.Option("--json", help="One line of JSON a photo on standard output.")]
-
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 def output_option(mark: str) -> Any:
@@ -75,14 +68,6 @@ def check_streams(plan: Plan, json_lines: bool) -> bool:
     if any(job.source is None for job in plan.jobs) and sys.stdin.isatty():
         raise typer.BadParameter("standard input is a terminal; pipe a photo in", param_hint="IN")
     return to_stdout
-
-
-def parse_size(text: str) -> int:
-    """Bytes of ``2GB``, ``500M``, ``1.5GiB``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[KMG]I?)B?", text.strip().upper())
-    if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
-        raise typer.BadParameter(f"{text!r}: expected a size, say 500MB or 2GB", param_hint="--memory")
-    return size
 
 
 class Run:

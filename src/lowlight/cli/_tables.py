@@ -26,6 +26,15 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_published(header: Sequence[str], rows: Sequence[Sequence[str]], last: str) -> None:
+    """What ``evaluation.report.published`` found, below a table of measured numbers."""
+    if last:
+        print("\npublished, same data, protocol and metric variant:")
+        if rows:
+            print_table(header, rows)
+        print(last)
+
+
 def print_described(title: str, described: Mapping[str, Any]) -> None:
     """A title and one line for each property that says something; what is nested deeper is lines of YAML."""
     print(shown(title))

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lowlight.cli._options import check_target
+
 
 def average(
     files: Annotated[
@@ -32,10 +34,7 @@ def average(
 
     if len(files) < 2:
         raise UseError("expected at least two files: one has no mean")
-    if out.suffix != ".safetensors":
-        raise UseError(f"{shown(out)}: expected a name that ends in .safetensors")
-    if out.exists() and not overwrite:
-        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    check_target(out, ".safetensors", overwrite=overwrite)
     for file in files:
         if not file.exists():
             raise WeightsError(f"{shown(file)}: no such file")

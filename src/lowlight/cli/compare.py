@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from lowlight.cli._tables import print_table
+from lowlight.cli._options import check_target
+from lowlight.cli._tables import print_published, print_table
 from lowlight.errors import UseError, shown
 
 
@@ -39,10 +40,8 @@ def compare(
 
     if len(results) < 2:
         raise UseError("expected at least two results to compare")
-    if output is not None and output.suffix != ".html":
-        raise UseError(f"{shown(output)}: expected a name that ends in .html")
-    if output is not None and output.exists() and not overwrite:
-        raise UseError(f"{shown(output)} exists; --overwrite replaces it")
+    if output is not None:
+        check_target(output, ".html", overwrite=overwrite)
     found = comparing.compare(results, seed)
     if output is not None:
         write_file(output, comparing.to_html(found, pictures).encode("utf-8", "backslashreplace"))
@@ -62,11 +61,6 @@ def compare(
         print(shown(f"note: {note}"))
     print()
     print_table(*comparing.table(found))
-    header, rows, last = report.published(found.reports)
-    if last:
-        print("\npublished, same data, protocol and metric variant:")
-        if rows:
-            print_table(header, rows)
-        print(last)
+    print_published(*report.published(found.reports))
     if output is not None:
         print(output)

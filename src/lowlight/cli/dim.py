@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowlight import places
+from lowlight.cli._options import Memory, parse_size
 from lowlight.cli._photos import (
     Inputs,
     Jobs,
     JsonLines,
     MaxPixels,
-    Memory,
     Overwrite,
     Quality,
     ResultFormat,
@@ -23,7 +23,6 @@ from lowlight.cli._photos import (
     Stripped,
     check_streams,
     output_option,
-    parse_size,
 )
 from lowlight.errors import UseError, WeightsError
 from lowlight.plan import make_plan
@@ -105,7 +104,7 @@ class _Camera:
         self.dimmer = dimmer
         self.fingerprint = dimmer.fingerprint
 
-    def memory_for(self, height: int, width: int, itemsize: int) -> int:
+    def memory_for(self, height: int, width: int, itemsize: int, controls: Dimming) -> int:
         """Bytes that a photo and its twin take."""
         return 2 * 3 * height * width * itemsize + self.dimmer.block_bytes
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from lowlight import places
+from lowlight.cli._options import Device, Engine, Memory, Precision, parse_named, parse_size
 from lowlight.cli._photos import (
     Inputs,
     Jobs,
     JsonLines,
     MaxPixels,
-    Memory,
     Overwrite,
     Quality,
     ResultFormat,
@@ -21,15 +21,9 @@ from lowlight.cli._photos import (
     Stripped,
     check_streams,
     output_option,
-    parse_size,
 )
 from lowlight.errors import EngineError, UseError, WeightsError
 from lowlight.plan import OWN, make_plan
-
-# Typer reads these when the command is asked for, and the modules that define them would bring NumPy along.
-Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
-Engine = Literal["auto", "onnx", "torch", "openvino"]
-Precision = Literal["float32", "bf16"]
 
 _COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
 """Ranges of the controls that every method has, so that a wrong value is refused without loading a method."""
@@ -132,10 +126,7 @@ def _parse_controls(lightness: str | None, strength: str | None, control: list[s
             if not _fits(name, given):
                 raise typer.BadParameter(f"{given!r}: expected {_COMMON[name]}", param_hint=f"--{name}")
             values[name] = given
-    for text in control:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise typer.BadParameter(f"{text!r}: expected NAME=VALUE", param_hint="--control")
+    for name, value in parse_named(control, "--control").items():
         if name in values:
             raise typer.BadParameter(f"{name} is given twice", param_hint="--control")
         if name in _COMMON and not _fits(name, value):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lowlight.cli._options import Device, Engine, Precision, parse_named
 from lowlight.errors import EngineError, LowlightError, UseError, WeightsError, shown
 
 if TYPE_CHECKING:
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from lowlight.evaluation.pairing import Role
     from lowlight.evaluation.scoring import Judged, Report
     from lowlight.weights import Weights
-
-Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
-Engine = Literal["auto", "onnx", "torch", "openvino"]
-Precision = Literal["float32", "bf16"]
 
 
 def evaluate(
@@ -154,7 +151,7 @@ def evaluate(
     if is_model:
         saving = rounding or (recipe.rounding if recipe else "round")
         weights, enhancer = _load(what, engine, device, precision, fast)
-        system = scoring.Network(enhancer, _controls(control or []), saving)
+        system = scoring.Network(enhancer, parse_named(control or [], "--control"), saving)
         enhancer.controls(**system.controls)
         description = scoring.described_model(
             system, weights, engine=engine, device=device, precision=precision
@@ -203,16 +200,6 @@ def _is_model(what: str) -> bool:
     return not folder
 
 
-def _controls(given: list[str]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise UseError(f"--control {text!r}: expected NAME=VALUE")
-        values[name] = value
-    return values
-
-
 def _load(
     what: str, engine: Engine, device: Device, precision: Precision, fast: bool
 ) -> tuple[Weights, Enhancer]:
@@ -247,7 +234,7 @@ def _progress(photos: int) -> Iterator[Callable[[], None]]:
 
 
 def _print(found: Report, as_json: bool, output: Path | None) -> None:
-    from lowlight.cli._tables import print_table
+    from lowlight.cli._tables import print_published, print_table
     from lowlight.evaluation import report
 
     if as_json:
@@ -260,11 +247,6 @@ def _print(found: Report, as_json: bool, output: Path | None) -> None:
     print()
     for line in report.tail(found):
         print(shown(line))
-    header, rows, last = report.published({found.system.name: found})
-    if last:
-        print("\npublished, same data, protocol and metric variant:")
-        if rows:
-            print_table(header, rows)
-        print(last)
+    print_published(*report.published({found.system.name: found}))
     if output is not None:
         print(f"{output / 'report.html'}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lowlight.cli._options import check_target
+
 if TYPE_CHECKING:
     from lowlight.methods import Array, Method, Observation
 
@@ -33,10 +35,7 @@ def export(
     """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
     from lowlight.errors import UseError, WeightsError, shown
 
-    if out.suffix != ".onnx":
-        raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
-    if out.exists() and not overwrite:
-        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    check_target(out, ".onnx", overwrite=overwrite)
     if not weights.exists():
         raise WeightsError(f"{shown(weights)}: no such file")
     if (precision == "int8") != (calibrate is not None):

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lowlight.cli._options import check_target, parse_named
+
 
 def import_(
     official: Annotated[
@@ -24,7 +26,7 @@ def import_(
     ] = None,
     setting: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Of the config, what the file does not tell."),
+        typer.Option("--set", metavar="NAME=VALUE", help="Of the config, what the file does not tell."),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -32,20 +34,10 @@ def import_(
     from lowlight import methods
     from lowlight.errors import UseError, shown
 
-    if out.suffix != ".safetensors":
-        raise UseError(
-            f"{shown(out)}: expected a name that ends in .safetensors; `lowlight export` makes .onnx"
-        )
-    if out.exists() and not overwrite:
-        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    check_target(out, ".safetensors", overwrite=overwrite, more="; `lowlight export` makes .onnx")
     if method is not None and method not in methods.names():
         raise UseError(f"no method is called {method!r}; there are: {', '.join(methods.names())}")
-    sets: dict[str, str] = {}
-    for text in setting or []:
-        key, equals, value = text.partition("=")
-        if not (key and equals) or key in sets:
-            raise UseError(f"--set {shown(text)}: expected KEY=VALUE, each key once")
-        sets[key] = value
+    sets = parse_named(setting or [], "--set")
     from lowlight.importing import import_checkpoint
 
     try:

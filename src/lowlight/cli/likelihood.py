@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lowlight import places
-from lowlight.cli._photos import Memory, parse_size
+from lowlight.cli._options import Memory, parse_size
 
 
 def likelihood(
