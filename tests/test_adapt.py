@@ -146,20 +146,21 @@ def test_the_pair_that_is_left_out_is_the_usual_one(folder: Path) -> None:
 def test_pairs_become_a_model(folder: Path) -> None:
     said: list[str] = []
     result = adapt(order(folder), say=said.append)
-    assert (result.kept_old, result.steps) == (False, 20)
+    assert not result.kept_old
+    assert 0 < result.steps <= 20
     assert result.after["psnr"] > result.before["psnr"] + 1
     opened = open_weights(result.out)
     header = opened.header
     assert (opened.kind, header.name, header.precision, header.licence) == ("onnx", "mine", "float16", "CC0")
-    assert header.data == ["2 pairs of one's own camera, and one to judge by"]
+    assert header.data == ["3 pairs of one's own camera"]
     held = next(pair for pair in order(folder).pairs if pair.name == result.held)
     enhanced = package.load(result.out, threads=1)(held.dark, lightness=float(held.light.mean() / 255))
     error = np.mean((enhanced / 255 - held.light / 255) ** 2)
-    assert -10 * np.log10(error) == pytest.approx(result.after["psnr"], abs=0.05)
+    assert -10 * np.log10(error) >= result.after["psnr"] - 0.05, "the pair was trained on in the end"
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 4 * 200
     assert any(line.startswith("3 normal photos of ") for line in said)
-    assert any("20 steps of the network: about" in line for line in said)
+    assert any(line.startswith("20 steps of the network, twice: about") for line in said)
     dimmer = package.load_dimmer(folder / "mine.adapt" / "dimmer" / "last.safetensors")
     assert dimmer.dim(held.light).mean() == pytest.approx(held.dark.mean(), rel=0.3)
 
@@ -186,7 +187,7 @@ def test_what_is_worse_is_not_kept(folder: Path) -> None:
     fit(Recipe.model_validate(recipe), folder / "run")
     start = folder / "run" / "last.safetensors"
     said: list[str] = []
-    breaking = Course(**{**vars(TINY), "rate": 10.0, "steps": 10})
+    breaking = Course(**{**vars(TINY), "rate": 0.1, "steps": 10})
     result = adapt(order(folder, start=start, course=breaking), say=said.append)
     assert result.kept_old
     assert result.after == result.before
@@ -255,6 +256,7 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
         "dimmer/checkpoint.safetensors",
         "plan.json",
         "network/checkpoint.safetensors",
+        "whole/recipe.yaml",
     )
     for name in places:
         with started(folder, "killed.onnx") as process:
@@ -267,7 +269,7 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
         output = process.communicate()[0]
         assert process.returncode == 0, output
     assert "going on with" in output
-    for part in ("dimmer", "network"):
+    for part in ("dimmer", "network", "whole"):
         one, other = (
             open_weights(folder / f"{name}.adapt" / part / "last.safetensors") for name in ("whole", "killed")
         )

@@ -31,6 +31,7 @@ from lowlight.methods.dimma.dimmer import PART, load_dimmer
 from lowlight.photo import Photo, read_photo
 from lowlight.training import sheet
 from lowlight.training.camera_pairs import CameraPair, Pixels, eight_bits
+from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
 from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
@@ -113,6 +114,8 @@ class Result:
     before: Scores
     """``psnr`` (dB) and ``ssim``."""
     after: Scores
+    """Of the training that did not see the pair, by which its length was chosen; the model was trained as long on
+    all pairs."""
     kept_old: bool
     """Nothing was better than the weights it started from, and the model is these."""
     steps: int
@@ -170,22 +173,30 @@ def adapt(
     if plan is None:
         plan = _make_plan(order, base, held, minutes_left)
         write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
-    say(f"{plan.steps} steps of the network: about {_duration(plan.steps * plan.seconds)} on this machine")
-    outcome = run(_network_recipe(order, base, held, plan), "network", minutes_left() - SPARE / 60)
+    say(
+        f"{plan.steps} steps of the network, twice: about {_duration(2 * plan.steps * plan.seconds)} on this machine"
+    )
+    judged = _network_recipe(order, base, held, plan)
+    run(judged, "network", (minutes_left() - SPARE / 60) / 2)
     best = open_weights(order.work / "network" / "best.safetensors")
     after = judge(best, held)
     kept_old = after["psnr"] <= before["psnr"]
+    steps = int(best.header.recipe["run"]["step"])
     if kept_old:
-        best, after = base, before
+        best, after, steps = base, before, 0
         say(f"{held.name}: nothing was better than before; the old weights are kept")
     else:
-        say(f"{held.name}: {_words(after)} after")
+        say(f"{held.name}: {_words(after)} after {steps} steps; as many with it, too")
+        run(_whole_recipe(order, judged, steps), "whole", minutes_left() - SPARE / 60)
+        whole = open_weights(order.work / "whole" / "last.safetensors")
+        if judge(whole, held)["psnr"] >= after["psnr"]:
+            best = whole
     header = _header(order, base, best, held, after)
     export_onnx(load_network(best), _method(best), header, order.out, precision="float16")
     picture = order.out.with_suffix(".png")
     write_file(picture, _sheet(order, train, held, base, best))
     seconds = round(time.monotonic() - started, 1)
-    return Result(order.out, picture, held.name, before, after, kept_old, outcome.step, seconds)
+    return Result(order.out, picture, held.name, before, after, kept_old, steps, seconds)
 
 
 def left_out(pairs: Sequence[CameraPair]) -> CameraPair:
@@ -396,6 +407,15 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) 
     )
 
 
+def _whole_recipe(order: Order, judged: Recipe, steps: int) -> Recipe:
+    """The same training with the left-out pair among the others, which was its judge no more than for its length."""
+    normal = [source for source in judged.data.sources if source.kind == "photos"]
+    weight = 1 - order.course.dimmed - order.course.darkened
+    pairs = Pairs(**{**_pairs(order.pairs), "weight": weight})
+    data = judged.data.model_copy(update={"sources": (pairs, *normal)})
+    return judged.model_copy(update={"data": data, "steps": steps, "validation": None})
+
+
 def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
     """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
 
@@ -417,11 +437,11 @@ def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Call
     judge(base, held)
     judging = (JUDGED + 4) * (time.monotonic() - started)
     room = 60 * minutes_left() - SPARE - judging
-    steps = min(order.course.steps, int(0.9 * room / paces[precision]))
+    steps = min(order.course.steps, int(0.9 * room / (2 * paces[precision])))
     if steps < min(LEAST_STEPS, order.course.steps):
         raise UseError(
             f"{max(steps, 0)} steps fit into {order.minutes:g} minutes on this machine, too few to learn from: "
-            f"--minutes {order.minutes + LEAST_STEPS * paces[precision] / 30 + 1:.0f} or more"
+            f"--minutes {order.minutes + LEAST_STEPS * paces[precision] / 12 + 2:.0f} or more"
         )
     return _Plan(precision, steps, round(paces[precision], 4))
 
@@ -433,25 +453,21 @@ def _header(order: Order, base: Weights, best: Weights, held: CameraPair, scores
     """The model's header: what the base was made of, and what came to it."""
     if best is base:
         return base.header.model_copy(update={"name": order.out.stem})
-    seen = {
-        of: guards.pack(
-            {
-                *guards.read_seen(base.header.seen, base.path).get(of, []),
-                *guards.read_seen(best.header.seen, best.path)[of],
-            }
-        )
-        for of in ("trained", "chosen")
+    before, added = (guards.read_seen(each.header.seen, each.path) for each in (base, best))
+    seen: dict[Literal["trained", "chosen"], set[bytes]] = {
+        of: {*before.get(of, []), *added.get(of, [])} for of in ("trained", "chosen")
     }
-    count = len(order.pairs)
+    # The left-out pair chose the length, whether it was trained on in the end or not.
+    seen["chosen"].add(guards.mark(held.light))
     return best.header.model_copy(
         update={
-            "data": [*base.header.data, f"{count - 1} pairs of one's own camera, and one to judge by"],
+            "data": [*base.header.data, f"{len(order.pairs)} pairs of one's own camera"],
             "scores": {f"left-out.reference.{name}": round(value, 4) for name, value in scores.items()},
             "notes": [
                 *base.header.notes,
                 f"adapted from {base.header.name} ({base.sha256[:12]}) by lowlight adapt",
             ],
-            "seen": seen,
+            "seen": {of: guards.pack(marks) for of, marks in seen.items()},
         }
     )
 
