@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from lowlight import enhancer, places, studies
+from lowlight.errors import PhotoError
 from lowlight.evaluation import benchmarks, pairing, plan, scoring
 from lowlight.evaluation.benchmarks import Benchmark
 from lowlight.evaluation.pairing import Case
@@ -101,6 +102,8 @@ def _read(
         benchmark = benchmarks.find_benchmark(called)
         cases, faults = benchmarks.cases(benchmark, split or None, place)
     cases, broken = pairing.check_alike(spread(cases, photos))
+    if not cases:
+        raise PhotoError(f"{name}: no photo of it can be read: {next(iter(broken.values()))}")
     return cases, benchmark, faults + [f"{name}: {photo}: {why}" for photo, why in broken.items()]
 
 
