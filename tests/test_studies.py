@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -372,11 +373,12 @@ def test_interrupted_experiments_go_on(
 ) -> None:
     from lowlight.training import loop
 
-    alone = (*few_shot, "lists=[[0, 1]]", "tuning_rate=0.3")
+    alone = (*few_shot, "lists=[[0, 1]]", "tuning_rate=0.1")
     whole = run("few-shot", tmp_path / "whole", *alone)
     rows = rows_of(whole)
     psnr = {training: row["reference_lightness.psnr"] for training, row in rows.items()}
-    assert validations(tmp_path / "whole" / "0-1" / "tuned")[-1] < 13  # a rate that ruins what was learned
+    first, *_, last = validations(tmp_path / "whole" / "0-1" / "tuned")
+    assert last < first - 0.5  # a rate that ruins what was learned
     assert psnr["mixture dimming, fine-tuned"] == pytest.approx(psnr["mixture dimming"], abs=0.05)
     fit = loop.fit
 
