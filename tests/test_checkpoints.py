@@ -112,7 +112,7 @@ def test_tensors_come_back_bit_for_bit(today: bool, protocol: int, tmp_path: Pat
         assert found[name].tobytes() == wanted.numpy().tobytes(), name
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_view_of_a_storage_is_that_view(data: st.DataObject, tmp_path: Path) -> None:
     sides = data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
@@ -658,7 +658,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path.read_bytes(), path
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_cut_and_any_byte_changed_is_one_line_or_a_checkpoint(
     whole: tuple[bytes, Path], data: st.DataObject

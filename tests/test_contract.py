@@ -7,7 +7,6 @@ that start at zero hide mistakes.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +53,7 @@ class Tiny:
 
 
 @pytest.fixture(scope="module", params=methods.names())
-def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tiny]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Tiny:
     found: Any = methods.find(request.param)
     config = found.tiny_config()
     network = methods.room(request.param, "network").Network(config).eval()
@@ -70,8 +67,7 @@ def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp(request.param)
     made = Tiny(found(config, {}), network, header, folder / "tiny.safetensors")
     save_safetensors(made.tensors, header, {k: v.numpy() for k, v in network.state_dict().items()})
-    yield made
-    torch.set_num_threads(threads)
+    return made
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,17 +24,11 @@ from lowlight.nn.tiled_unet import TiledUNet
 from lowlight.nn.unet import UNet
 from lowlight.weights import Header
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PUBLISHED = Config(body="published", widths=(64, 128, 256, 384), blocks=(2,))
 SMALL = Config(body="published", widths=(64, 96, 128, 192), blocks=(2,))
 TINY = Config(body="published", widths=(8, 16), blocks=(1,), norm_groups=4, attention_head=8)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

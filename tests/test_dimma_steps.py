@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,20 +22,14 @@ from lowlight.nn import lpips_files, perceptual, structure
 from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.stage import Moment, Optimizer, Schedule
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 PUBLISHED = Config(body="published", widths=(64, 128, 256, 384), blocks=(2,))
 TINY = {
     "tiled": Dimma.tiny_config(),
     "published": Config(body="published", widths=(8, 16), blocks=(1,), norm_groups=4, attention_head=8),
 }
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def moment(seed: int = 0) -> Moment:

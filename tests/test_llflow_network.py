@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -25,15 +24,9 @@ from lowlight.nn.flow import ActNorm, Chain, Map, log_prob
 from lowlight.training.data import Batch
 from lowlight.training.stage import Moment, Optimizer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Numbers = dict[str, NDArray[Any]]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -146,7 +146,7 @@ def test_equal_pictures() -> None:
 
 
 @pytest.fixture
-def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Path]]:
+def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -> Callable[[str], Path]:
     """Writes the fixture's stand-in of a trunk where lowlight looks for it."""
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
@@ -159,10 +159,7 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         save_file({key: torch.from_numpy(each) for key, each in state.items()}, path)
         return path
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield write
-    torch.set_num_threads(threads)
+    return write
 
 
 @pytest.mark.parametrize("net", ["alex", pytest.param("vgg", marks=pytest.mark.slow)])
@@ -264,7 +261,7 @@ def test_lightness_order_survives_what_keeps_order(name: str) -> None:
     assert METRICS[name](Picture.of_samples(255 - low), Picture.of_samples(low)) > 50
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.uint8, (2, 9), elements=st.integers(0, 255) | st.integers(3, 5)))
 def test_lightness_order_counts_pairs(values: NDArray[np.uint8]) -> None:
     a, b = values
@@ -300,7 +297,7 @@ def test_memory_does_not_grow_with_the_height(name: str, monkeypatch: pytest.Mon
     assert large - small < 8 * samples("b_ref").size, "one float64 plane of what was added would be more"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 5), st.integers(0, 3), st.integers(0, 3), st.integers(0, 2**32 - 1))
 def test_windows_are_plain_correlations(half: int, more_rows: int, more_columns: int, seed: int) -> None:
     kernel = gaussian(2 * half + 1, 1.7)
@@ -546,7 +543,7 @@ def test_greys() -> None:
     assert grey.grey_opencv(floats).dtype == np.float32
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(arrays(np.uint8, (4, 3)))
 def test_eight_bit_greys_are_rounded_floats(values: NDArray[np.uint8]) -> None:
     for function in (grey.grey_opencv, grey.grey_swapped):

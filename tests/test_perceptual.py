@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,15 +19,9 @@ from lowlight.errors import WeightsError
 from lowlight.nn import lpips_files, perceptual
 from lowlight.nn.perceptual import Perceptual
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 NAME = "vgg16-397923af.pth"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import pyvips
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -394,7 +394,7 @@ def test_window_is_float():
     assert photo.pixels.shape == (24, 40, 3)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),

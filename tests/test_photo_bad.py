@@ -120,7 +120,7 @@ def test_cut_while_it_is_read(kind, tmp_path):
         assert rows is None or np.concatenate(rows).shape == (400, 400, 3)  # it had been read before
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_damaged_anyhow(data):
     kind = data.draw(st.sampled_from(KINDS))

@@ -119,7 +119,7 @@ def test_an_orientation_that_claims_no_values_is_reset_too():
     assert surgery.exif_orientation(surgery.edit_exif(bytes(block), (40, 24))) in (1, None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_damaged_exif_is_edited_or_refused(data):
     block = bytearray(pictures.exif(6))

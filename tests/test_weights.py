@@ -173,7 +173,7 @@ def test_an_onnx_file_is_opened_without_its_library_or_a_runtime(tmp_path: Path)
     assert done.stderr == ""
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.dictionaries(
         st.text(max_size=5),
@@ -320,7 +320,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return path.read_bytes(), path
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_cut_any_byte_changed_and_anything_added_is_noticed(
     whole: tuple[bytes, Path], data: st.DataObject
