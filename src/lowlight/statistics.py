@@ -29,7 +29,7 @@ def histograms(samples: Samples) -> NDArray[np.float64]:
     """How many pixels of each channel have each value: (3, 256) counts; other depths are rounded to 8 bits."""
     counts = np.zeros((3, BINS), np.float64)
     for strip in strips(samples):
-        coarse = _to_bins(strip)
+        coarse = to_8_bits(strip)
         for channel in range(3):
             counts[channel] += np.bincount(coarse[..., channel].ravel(), minlength=BINS)
     return counts
@@ -68,10 +68,12 @@ def thumbnail(samples: Samples, side: int) -> NDArray[np.float64]:
     return grid / full_scale(samples)
 
 
-def _to_bins(strip: Samples) -> NDArray[np.uint8]:
-    if strip.dtype == np.uint8:
-        return strip.astype(np.uint8, copy=False)
-    if strip.dtype == np.uint16:
+def to_8_bits(samples: Samples) -> NDArray[np.uint8]:
+    """Samples of any shape and depth, clipped to [0, 1] and rounded to 8 bits; those of 8 bits as they are."""
+    if samples.dtype == np.uint8:
+        return samples.astype(np.uint8, copy=False)
+    if samples.dtype == np.uint16:
         # round(v / 257) without leaving 32 bits
-        return ((strip.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return np.rint(strip * (BINS - 1)).astype(np.uint8)
+        return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    levels = np.clip(np.asarray(samples, np.float32), 0, 1) * np.float32(255)
+    return np.asarray(np.rint(levels), np.uint8)

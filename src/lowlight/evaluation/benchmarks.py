@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from lowlight.containers import SUFFIXES
 from lowlight.errors import PhotoError, UseError, shown
-from lowlight.evaluation import files, guards, pairing
+from lowlight.evaluation import guards, pairing
 from lowlight.evaluation.pairing import Case, Role
 from lowlight.photo import describe_photo, read_photo
+from lowlight.statistics import to_8_bits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -444,6 +445,6 @@ def mark_files(photos: dict[str, Path]) -> Iterator[tuple[str, bytes]]:
     """(name, mark) of all photos that can be read."""
     for name, path in photos.items():
         try:
-            yield name, guards.mark(files.to_8_bits(read_photo(path).samples))
+            yield name, guards.mark(to_8_bits(read_photo(path).samples))
         except PhotoError:
             continue

@@ -5,22 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lowlight.errors import naming
 from lowlight.evaluation.metrics import Picture
 from lowlight.methods import Samples
 from lowlight.photo import Photo, read_photo, to_float
-
-
-def to_8_bits(samples: Samples) -> NDArray[np.uint8]:
-    """(height, width, 3) in any depth, rounded to 8 bits."""
-    if samples.dtype == np.uint8:
-        return np.asarray(samples, np.uint8)
-    if samples.dtype == np.uint16:
-        return np.asarray((samples.astype(np.uint32) + 128) // 257, np.uint8)
-    return np.asarray(np.rint(255 * np.clip(samples, 0, 1)), np.uint8)
+from lowlight.statistics import to_8_bits
 
 
 def to_picture(samples: Samples) -> Picture:

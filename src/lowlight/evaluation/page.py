@@ -16,6 +16,7 @@ from lowlight.errors import LowlightError, shown
 from lowlight.evaluation import files
 from lowlight.evaluation.report import RESULTS, head, number, published, table, tail
 from lowlight.evaluation.scoring import Report, Row
+from lowlight.statistics import to_8_bits
 
 WIDTH = 560
 """Of a picture on the page, pixels, at most."""
@@ -133,7 +134,7 @@ def pictures_of(row: Row, folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]
             except LowlightError:
                 continue
             if role not in row.files or row.files[role].sha256 == digest:
-                yield word, files.to_8_bits(photo.samples)
+                yield word, to_8_bits(photo.samples)
 
 
 def _figure(report: Report, row: Row, folder: Path) -> str:

@@ -305,7 +305,7 @@ def look_for_leaks(
                 continue
             try:
                 marks.setdefault(case.name, []).append(
-                    guards.mark(files.to_8_bits(files.read(path)[0].samples))
+                    guards.mark(statistics.to_8_bits(files.read(path)[0].samples))
                 )
             except (PhotoError, OSError):
                 continue

@@ -17,6 +17,7 @@ from lowlight.errors import PhotoError, RecipeError, reason
 from lowlight.evaluation.pairing import Case, Role, pair
 from lowlight.methods import Samples
 from lowlight.photo import read_photo
+from lowlight.statistics import to_8_bits
 
 SHEET_HEIGHT = 160
 """Of one picture of a sheet, pixels."""
@@ -86,8 +87,6 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> NDAr
 def sheet(*rows: Sequence[Samples]) -> NDArray[np.uint8]:
     """Pictures in rows, all of one height; those of a column have one shape."""
     from PIL import Image
-
-    from lowlight.evaluation.files import to_8_bits
 
     def reduced(samples: Samples) -> NDArray[np.uint8]:
         height, width = samples.shape[:2]

@@ -16,9 +16,9 @@ from pydantic import Field
 from lowlight import studies
 from lowlight.errors import UseError
 from lowlight.evaluation import guards
-from lowlight.evaluation.files import to_8_bits
 from lowlight.evaluation.pairing import listed
 from lowlight.methods.dimma.dimmer import Dimmer, load_dimmer
+from lowlight.statistics import to_8_bits
 from lowlight.studies._shared import Pairs, Scene, read_scenes, sheet, spread
 from lowlight.weights import open_weights
 

@@ -15,7 +15,7 @@ from lowlight import alignment, statistics
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import guards, pairing
 from lowlight.methods import Samples
-from lowlight.photo import read_photo, to_float
+from lowlight.photo import read_photo
 
 Pixels = NDArray[np.uint8]
 
@@ -199,11 +199,8 @@ def _middle(height: int, width: int) -> tuple[slice, slice]:
 
 
 def eight_bits(samples: Samples) -> Pixels:
-    """A photo of any depth in 8 bits."""
-    if samples.dtype == np.uint8:
-        return np.ascontiguousarray(samples, np.uint8)
-    rounded: Pixels = np.rint(to_float(samples) * 255).astype(np.uint8)
-    return rounded
+    """A photo of any depth in 8 bits, in a piece of memory of its own shape."""
+    return np.ascontiguousarray(statistics.to_8_bits(samples))
 
 
 def usable(checks: list[Check]) -> list[CameraPair]:
