@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +27,10 @@ from lowlight.methods.dimma.retinex import mean_lightness
 from lowlight.weights import load_tensors, open_weights
 from released import lightning, state, training_loss, write_dimmer
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = Config(body="published", widths=(32, 32), blocks=(1,), attention_head=16)
 SETTINGS = {"name": "mdn-mixhq-3shot", "model": {"head": "sig_dim", "attention_head_dim": 16}}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -288,8 +282,8 @@ def test_the_command_imports_tells_and_never_overwrites(
     ("words", "status", "told"),
     [
         (["official.ckpt", "-o", "a.onnx"], 2, "expected a name that ends in .safetensors"),
-        (["official.ckpt", "-o", "a.safetensors", "--set", "head"], 2, "--set head: expected KEY=VALUE"),
-        (["official.ckpt", "-o", "a.safetensors", "--set", "a=1", "--set", "a=2"], 2, "each key once"),
+        (["official.ckpt", "-o", "a.safetensors", "--set", "head"], 2, "'head': expected NAME=VALUE"),
+        (["official.ckpt", "-o", "a.safetensors", "--set", "a=1", "--set", "a=2"], 2, "a is given twice"),
         (["official.ckpt", "-o", "a.safetensors", "--method", "night"], 2, "no method is called 'night'; there are: dimma"),
         (["official.ckpt", "-o", "a.safetensors", "--set", "gamma=1"], 1, "--set gamma: no such key"),
         (["missing.ckpt", "-o", "a.safetensors"], 1, "missing.ckpt: expected a checkpoint, found no such file"),

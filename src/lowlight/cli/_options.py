@@ -33,20 +33,23 @@ def parse_size(text: str) -> int:
 
 
 def parse_named(given: Iterable[str], option: str) -> dict[str, str]:
-    """The values of an option that is given as ``NAME=VALUE``, each name once."""
+    """The values of an option that is given as ``NAME=VALUE``, each name once. Raises UseError."""
     values: dict[str, str] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value):
-            raise typer.BadParameter(f"{text!r}: expected NAME=VALUE", param_hint=option)
+            raise UseError(f"{option} {text!r}: expected NAME=VALUE")
         if name in values:
-            raise typer.BadParameter(f"{name} is given twice", param_hint=option)
+            raise UseError(f"{option} {text!r}: {name} is given twice")
         values[name] = value
     return values
 
 
 def check_target(path: Path, suffix: str, *, overwrite: bool, more: str = "") -> None:
-    """Refuse before the work a file to write that is of another kind or there already. more: what makes others."""
+    """Raise UseError before the work for a file to write that is of another kind, or there already.
+
+    more: what makes files of other kinds.
+    """
     if path.suffix != suffix:
         raise UseError(f"{shown(path)}: expected a name that ends in {suffix}{more}")
     if path.exists() and not overwrite:

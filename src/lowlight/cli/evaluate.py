@@ -191,13 +191,18 @@ def evaluate(
 
 
 def _is_model(what: str) -> bool:
-    """Whether MODEL|DIR names a model; a name that is both is refused."""
-    from lowlight.places import candidates
+    """Whether MODEL|DIR names a model; a name that is both, or neither, is refused."""
+    from lowlight import places
 
-    folder = Path(what).is_dir()
-    if folder and what in candidates():
-        raise UseError(f"{what} is a model and a folder; for the folder write ./{what}")
-    return not folder
+    if Path(what).is_dir():
+        if what in places.candidates():
+            raise UseError(f"{what} is a model and a folder; for the folder write ./{what}")
+        return False
+    try:
+        places.find(what)
+    except WeightsError as error:
+        raise UseError(f"{what}: no such folder of pictures; {error}") from None
+    return True
 
 
 def _load(
