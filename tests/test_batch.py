@@ -29,10 +29,10 @@ class Doubler:
         self.computing = self.most = self.calls = 0
         self.memory = []
 
-    def memory_for(self, height, width, itemsize):
+    def memory_for(self, height, width, itemsize, controls):
         return height * width * itemsize * 100
 
-    def enhance_photo(self, photo, controls, *, memory, progress):
+    def enhance_photo(self, photo, controls, *, memory, progress, spread):
         with self.lock:
             self.calls += 1
             self.computing += 1
@@ -43,7 +43,8 @@ class Doubler:
         with self.lock:
             self.computing -= 1
         samples = (photo.samples.astype(np.float32) * 2).clip(0, 255).astype(photo.samples.dtype)
-        report = Report(controls.model_dump(), 0.1, 0.2, 1, 0.0, ("doubled",))
+        grey = photos.Photo(photo.samples[..., :1].repeat(3, axis=2), grey=True) if spread else None
+        report = Report(controls.model_dump(), 0.1, 0.2, 1, 0.0, ("doubled",), grey)
         return photos.Photo(samples, grey=photo.grey, format=photo.format), report
 
 
@@ -113,6 +114,32 @@ def test_a_result_that_was_cut_is_not_done(kind):
         assert statuses(do(["a.png"], wanted=kind)) == ["failed"]
     assert statuses(do(["a.png"], wanted=kind, overwrite=True)) == ["done"]
     assert statuses(do(["a.png"], wanted=kind)) == ["skipped"]
+
+
+def test_a_map_of_the_spread_counts_with_its_result():
+    make("a.png")
+
+    def again(**settings):
+        jobs = make_plan(["a.png"], "out/", spread=True).jobs
+        [outcome] = run(jobs, Doubler(), Settings(Controls(), **settings))
+        return outcome
+
+    assert statuses(do(["a.png"], "out/")) == ["done"]
+    assert statuses([again()]) == ["done"], "the result was there, its map was not"
+    assert listing("out") == ["a.png", "a.spread.png"]
+    with Image.open("out/a.spread.png") as made:
+        assert np.array_equal(np.asarray(made), np.asarray(Image.open("a.png"))[..., 0])
+    assert again().status == "skipped"
+    assert again().report is None
+    Path("out/a.spread.png").unlink()
+    done = again()
+    assert done.status == "done"
+    assert done.report.spread is None, "what is told holds no pixels"
+    result = Path("out/a.png").read_bytes()
+    Image.new("L", (3, 3)).save("out/a.spread.png")
+    assert "a.spread.png exists and was not made by lowlight" in again().error
+    assert Path("out/a.png").read_bytes() == result
+    assert again(overwrite=True).status == "done"
 
 
 def test_done_survives_a_copy_and_a_new_date():
@@ -227,7 +254,7 @@ def test_reading_and_writing_overlap_computing(monkeypatch):
 @pytest.mark.parametrize("together", [1, 4])
 def test_photos_share_the_memory(together):
     make(*(f"in/{index}.png" for index in range(4)), size=(80, 60))
-    one = Doubler().memory_for(60, 80, 1)
+    one = Doubler().memory_for(60, 80, 1, None)
     meeting = threading.Barrier(together, timeout=30)
     enhancer = Doubler(meeting.wait)
     assert statuses(do(["in"], enhancer=enhancer, at_once=4, memory=together * one)) == ["done"] * 4

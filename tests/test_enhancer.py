@@ -18,7 +18,7 @@ from pydantic import Field
 import lowlight
 from lowlight import methods, tiles
 from lowlight.engines import OutOfMemory
-from lowlight.enhancer import LARGEST_GAIN, Enhancer, solve_gain
+from lowlight.enhancer import LARGEST_GAIN, SPREAD_WHITE, Enhancer, solve_gain
 from lowlight.errors import ControlError, EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Observation, Samples
 from lowlight.photo import Photo
@@ -212,6 +212,85 @@ def test_a_control_that_moves_the_mean_the_wrong_way_is_told() -> None:
     assert report.lightness_after == pytest.approx(0.4, abs=0.002)
     assert report.controls["brightness"] == 0
     assert report.notes[0].startswith("brightness does not move the mean of this photo steadily: 0.30 at 0")
+
+
+class DrawControls(Controls):
+    temperature: float = Field(0.0, ge=0, le=1)
+    samples: int = Field(1, ge=1, le=64)
+
+
+class Draw(Blur):
+    """A stand-in method whose results are drawn."""
+
+    Controls: ClassVar[type[Controls]] = DrawControls
+    sample_bytes = 50
+
+    def observe(self, samples: Samples, controls: Controls) -> Observation:
+        assert isinstance(controls, DrawControls)
+        count = controls.samples if controls.temperature else 1
+        return {"sample": np.arange(count, dtype=np.float32)}
+
+
+class DrawEngine(BlurEngine):
+    """Sample k is k hundredths lighter on the right half of the photo's 40 columns than on the left."""
+
+    def run(self, tile: Array, observation: Observation) -> Array:
+        self.shapes.append((*tile.shape, len(observation["sample"])))
+        right = (np.arange(tile.shape[1]) >= 20)[:, None]
+        return np.concatenate([tile + 0.01 * k * right for k in observation["sample"]], axis=2).astype(
+            np.float32
+        )
+
+
+def test_samples_are_drawn_together_as_far_as_memory_goes() -> None:
+    photo = dark_photo(32, 40, np.uint16)
+    results = []
+    for extra, chunks in ((0, [1] * 5), (2 * 50, [3, 2]), (10**4, [5])):
+        engine = DrawEngine()
+        enhancer = Enhancer(Draw(), engine)
+        held = photo.samples.size * 4
+        memory = held + 32 * 40 * (Draw.tile_bytes + extra)
+        controls = enhancer.controls(temperature=1, samples=5)
+        result, report = enhancer.enhance_photo(photo, controls, memory=memory, spread=True)
+        assert [shape[-1] for shape in engine.shapes] == chunks
+        assert report.spread is not None
+        results.append((result.samples, report.spread.samples))
+    assert all(np.array_equal(each, results[0][0]) for each, _ in results)
+    assert all(np.array_equal(each, results[0][1]) for _, each in results)
+    result, spread = (each.astype(np.float64) / 65535 for each in results[0])
+    before = photo.samples / 65535
+    assert np.abs(result[:, :20] - before[:, :20]).max() < 2e-5
+    assert np.abs(result[:, 20:] - before[:, 20:] - 0.02).max() < 2e-5  # the mean of 0 to 4 hundredths
+    assert spread[:, :20].max() == 0
+    expected = np.std([0.00, 0.01, 0.02, 0.03, 0.04], ddof=1) / SPREAD_WHITE
+    assert np.abs(spread[:, 20:] - expected).max() < 2e-4
+    assert enhancer.memory_for(32, 40, 2, controls) == held + 32 * 40 * (Draw.tile_bytes + 4 * 50)
+
+
+def test_a_spread_goes_with_gain_and_strength() -> None:
+    enhancer = Enhancer(Draw(), DrawEngine())
+    photo = dark_photo(32, 40, np.uint16)
+    drawn = {"temperature": 1, "samples": 4}
+
+    def mean(**values: Any) -> float:
+        _, report = enhancer.enhance_photo(photo, enhancer.controls(**drawn, **values), spread=True)
+        assert report.spread is not None
+        return float(report.spread.samples.mean())
+
+    plain = mean()
+    assert mean(strength=0.5) == pytest.approx(plain / 2, rel=1e-3)
+    lightness = enhancer.enhance_photo(photo, enhancer.controls(**drawn))[1].lightness_after
+    assert mean(lightness=2 * lightness) == pytest.approx(2 * plain, rel=1e-2)
+    assert mean(strength=0) == 0
+
+
+@pytest.mark.parametrize("values", [{}, {"samples": 4}, {"temperature": 1}])
+def test_one_sample_has_no_spread(values: dict[str, Any]) -> None:
+    enhancer = Enhancer(Draw(), DrawEngine())
+    with pytest.raises(ControlError, match="needs several samples, and blur draws one here: set samples to"):
+        enhancer.enhance_photo(dark_photo(8, 8), enhancer.controls(**values), spread=True)
+    with pytest.raises(ControlError, match=r"draws one here$"):
+        Enhancer(Blur(), BlurEngine()).check_spread(Controls())
 
 
 def test_a_lightness_out_of_reach_is_told() -> None:

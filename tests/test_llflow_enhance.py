@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,17 @@ import torch
 
 import fill
 from llflow_numbers import numbers, published
+from lowlight.engines.onnx import OnnxEngine
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
-from lowlight.errors import ControlError
+from lowlight.errors import ControlError, EngineError
 from lowlight.methods.llflow import Config, LLFlow, receptive_field
 from lowlight.methods.llflow.network import Network
 from lowlight.photo import Photo
+from lowlight.training.export import export_onnx
+from lowlight.weights import Header, open_weights
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +124,40 @@ def test_controls(tiny: Enhancer, control: str, value: float, allowed: str) -> N
         tiny.controls(**{control: value})
 
 
-def test_what_is_not_finite_is_no_picture(tmp_path: Path) -> None:
-    from lowlight.errors import EngineError
-
+def test_what_is_not_finite_is_no_picture_and_names_its_layer() -> None:
     network = Network(LLFlow.tiny_config())
     with torch.no_grad():
-        network.flow.levels[1].steps[1].mix.weight[0, 0] = float("nan")
-    with pytest.raises(EngineError, match="not finite"):
-        TorchEngine(network).run(
-            dark(16, 16).astype(np.float32) / 255, LLFlow.observe_counts(np.ones((3, 256)))
-        )
+        network.flow.levels[1].steps[1].norm.bias[0] = float("nan")
+    engine = TorchEngine(network.folded())
+    layer = r"inverse\.levels\.1\.steps\.0\.unmix"
+    with pytest.raises(
+        EngineError, match=rf"not finite .* of a tile of 16x16 pixels, first in the layer {layer}; try"
+    ):
+        engine.run(dark(16, 16).astype(np.float32) / 255, LLFlow.observe_counts(np.ones((3, 256))))
+
+
+def test_samples_drawn_together_are_those_drawn_alone(tiny: Enhancer) -> None:
+    picture = dark(24, 40).astype(np.float32) / 255
+    told = tiny.method.observe(picture, tiny.controls(temperature=0.7, samples=3, seed=2))
+    together = np.split(tiny.engine.run(picture, told), 3, axis=2)
+    for index, each in enumerate(together):
+        alone = tiny.engine.run(picture, {**told, "sample": told["sample"][index : index + 1]})
+        assert np.abs(each - alone).max() < 1e-5
+    assert np.abs(together[0] - together[1]).max() > 0.01
+
+
+@pytest.mark.slow
+def test_the_graph_draws_samples_together_too(tmp_path: Path) -> None:
+    config = LLFlow.tiny_config()
+    torch.manual_seed(0)
+    network, method = Network(config).eval(), LLFlow(config, {})
+    header = Header(name="tiny", method="llflow", config=config.model_dump(mode="json"), licence="CC0")
+    export_onnx(network, method, header, tmp_path / "tiny.onnx")
+    graph = OnnxEngine(open_weights(tmp_path / "tiny.onnx"), threads=1)
+    picture = dark(24, 40).astype(np.float32) / 255
+    for samples in (1, 2, 5):
+        told = method.observe(picture, method.Controls(temperature=0.7, samples=samples, seed=4))  # type: ignore[call-arg]
+        found = graph.run(picture, told)
+        assert found.shape == (24, 40, 3 * samples)
+        for other in (network, network.folded()):
+            assert np.abs(found - TorchEngine(other).run(picture, told)).max() < 1e-4

@@ -73,6 +73,24 @@ def test_patterns_are_expanded_for_shells_that_do_not():
     assert set(pairs("**/*.jpg", "out")) == {"a1.jpg", "a2.jpg", "b.jpg", "deep/a3.jpg"}
 
 
+def test_maps_of_spreads_lie_beside_results_and_are_no_photos():
+    touch("in/a.jpg", "in/a.enhanced.jpg", "in/a.enhanced.spread.png")
+    plan = make_plan(["in/a.jpg"], None, spread=True)
+    assert [str(job.spread) for job in plan.jobs] == ["in/a.enhanced.spread.png"]
+    assert [job.spread for job in make_plan(["in/a.jpg"], None).jobs] == [None]
+    for inputs in ("in", "in/*", ["in/a.jpg", "in/a.enhanced.jpg", "in/a.enhanced.spread.png"]):
+        assert pairs(inputs, spread=True) == {"in/a.jpg": "in/a.enhanced.jpg"}
+    touch("b.jpg", "b.spread.png")
+    with pytest.raises(UseError, match=r"b\.spread\.png and b\.jpg would both become out/b\.spread\.png"):
+        make_plan(["b.spread.png", "b.jpg"], "out/", spread=True)
+    with pytest.raises(UseError, match=r"the result of b\.jpg would overwrite the input b\.spread\.png"):
+        make_plan(["b.spread.png", "b.jpg"], "./", wanted="webp", spread=True)
+    for inputs, output in ((["b.jpg"], "-"), (["-"], None)):
+        with pytest.raises(UseError, match="beside the result"):
+            make_plan(inputs, output, spread=True)
+    assert make_plan(["-"], "light.jpg", spread=True).jobs[0].spread == Path("light.spread.png")
+
+
 def test_a_file_whose_name_looks_like_a_pattern_is_a_file():
     touch("a[1].jpg", "a1.jpg")
     assert pairs("a[1].jpg") == {"a[1].jpg": "a[1].enhanced.jpg"}

@@ -67,6 +67,6 @@ def test_beyond_the_bounds_the_bound_is_the_best(wanted: float, value: float) ->
 
 def test_a_falling_curve_and_a_hump_are_told() -> None:
     assert find(lambda value: 0.5 - value, 0.7) == Found("brightness", 0.0, 0.5, "unsteady")
-    hump = find(lambda value: 0.5 + value + 3 * math.sin(math.pi * max(value, 0) / 0.4) / 4, 0.7)
-    assert hump.how == "unsteady"
-    assert hump.value in (0.0, 0.4) or 0 < hump.value < 0.4
+    mean_at = Counted(lambda value: 0.5 + value + 0.75 * math.sin(math.pi * max(value, 0) / 0.4))
+    assert find(mean_at, 0.7) == Found("brightness", 0.0, 0.5, "unsteady")
+    assert len(mean_at.asked) == 3

@@ -72,10 +72,10 @@ class Worker(Protocol):
     @property
     def fingerprint(self) -> str: ...
 
-    def memory_for(self, height: int, width: int, itemsize: int) -> int: ...
+    def memory_for(self, height: int, width: int, itemsize: int, controls: Any) -> int: ...
 
     def enhance_photo(
-        self, photo: Photo, controls: Any, *, memory: int, progress: Callable[[float], None]
+        self, photo: Photo, controls: Any, *, memory: int, progress: Callable[[float], None], spread: bool
     ) -> tuple[Photo, Report]: ...
 
 
@@ -282,16 +282,22 @@ class _Batch:
         # Before the pixels are read: a photo that changes meanwhile is seen as another one next time.
         kind: Format = job.format or described["format"].lower()
         mark = fingerprint(self._worker, settings, kind, _content(source))
-        if target is not None and _check_target(target, mark, settings.overwrite):
+        paths = [path for path in (job.spread, target) if path is not None]
+        made = [_check_target(path, mark, settings.overwrite) for path in paths]
+        if made and all(made):
             return replace(outcome, status="skipped")
-        with self._budget.take(_needed(described, self._worker)) as memory:
+        with self._budget.take(_needed(described, self._worker, settings.controls)) as memory:
             started = time.perf_counter()
             photo = read_photo(source, max_pixels=settings.max_pixels, exact=settings.exact)
             seconds = time.perf_counter() - started
             with self._slots:
                 progress(0.0)
                 photo, report = self._worker.enhance_photo(
-                    photo, settings.controls, memory=memory, progress=progress
+                    photo,
+                    settings.controls,
+                    memory=memory,
+                    progress=progress,
+                    spread=job.spread is not None,
                 )
             progress(1.0)
             started = time.perf_counter()
@@ -308,14 +314,18 @@ class _Batch:
                 sys.stdout.buffer.flush()
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
+                if job.spread is not None and report.spread is not None:
+                    # First, so that a result never stands without the map that was asked for.
+                    write_photo(report.spread, job.spread, format="png", fingerprint=mark)
                 dropped = write_photo(photo, target, **options)
             seconds += report.seconds + time.perf_counter() - started
+        report = replace(report, spread=None)  # no pixels in what is told
         return replace(outcome, report=report, notes=photo.notes + report.notes + dropped, seconds=seconds)
 
 
-def _needed(described: Mapping[str, Any], worker: Worker) -> int:
+def _needed(described: Mapping[str, Any], worker: Worker, controls: Any) -> int:
     itemsize = {"float": 4, "16 bit": 2}.get(described["depth"], 1)
-    return worker.memory_for(int(described["height"]), int(described["width"]), itemsize)
+    return worker.memory_for(int(described["height"]), int(described["width"]), itemsize, controls)
 
 
 def _read_stdin(max_pixels: int) -> bytes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
-from lowlight.errors import EngineError, PhotoError, UseError
+from lowlight.errors import ControlError, EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo
 from lowlight.plan import beside
@@ -32,7 +32,10 @@ LARGEST_GAIN = 4.0
 """The final gain never multiplies by more: a black photo stays black."""
 TRIAL_SIDE = 128
 """Shorter side of the reduced copy on which a control is searched that gives the lightness asked for."""
+SPREAD_WHITE = 0.25
+"""Standard deviation that is white in the map of a spread."""
 _DEEP = 65535
+_SAMPLES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,18 @@ class Report:
     tiles: int
     seconds: float
     notes: tuple[str, ...] = ()
+    spread: Photo | None = None
+    """Where it was asked for: the standard deviation of the samples whose mean the result is, grey, 16 bits,
+    SPREAD_WHITE and more white; of each pixel's channels the mean, after gain and strength."""
+
+
+@dataclass(frozen=True)
+class _Draws:
+    """How the samples of a tile are drawn."""
+
+    at_once: int = 1
+    spread: bool = False
+    """Their deviation is wanted too."""
 
 
 class Enhancer:
@@ -78,18 +93,22 @@ class Enhancer:
         *,
         memory: int | None = None,
         progress: Callable[[float], None] | None = None,
+        spread: bool = False,
     ) -> tuple[Photo, Report]:
         """Enhance a photo of any size in tiles that fit the memory (bytes).
 
-        progress: called with the share done, after each tile. Raises EngineError when not even the smallest
-        tile fits.
+        progress: called with the share done, after each tile. spread: make ``Report.spread``. Raises EngineError
+        when not even the smallest tile fits, ControlError for a spread where the controls draw but one sample.
         """
         started = time.perf_counter()
         controls = controls or self.controls()
         before = statistics.mean(photo.samples)
+        if spread:
+            self.check_spread(controls)
         if controls.strength == 0:
-            report = Report(_used(controls, before), before, before, 0, time.perf_counter() - started)
-            return photo, report
+            still = _to_map(np.zeros((photo.height, photo.width), np.uint16), 0.0) if spread else None
+            seconds = time.perf_counter() - started
+            return photo, Report(_used(controls, before), before, before, 0, seconds, spread=still)
         as_released = isinstance(controls, PublishedControls) and controls.published
         frame = self._frame(photo) if as_released else None
         seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
@@ -99,12 +118,15 @@ class Enhancer:
         found = None if as_released else self._search(seen, observation, controls, memory)
         if found is not None:
             observation = {**observation, found.control: np.array(found.value, np.float32)}
-        deep, values, count = self._run(seen, observation, windows, progress)
+        draws = _Draws(self._at_once(seen, observation, windows, memory), spread)
+        deep, values, count, deviation = self._run(seen, observation, windows, draws, progress)
         if frame is not None:
             (top, _), (left, _) = frame
             # Releases truncate to 8 bits, of which 16 have 257 steps.
             deep = deep[top : top + photo.height, left : left + photo.width] // 257 * 257
             values = np.bincount(deep.ravel(), minlength=_DEEP + 1)
+            if deviation is not None:
+                deviation = deviation[top : top + photo.height, left : left + photo.width]
         wanted = None if controls.lightness == "auto" else float(controls.lightness)
         if "lightness" in observation:
             wanted = float(observation["lightness"])
@@ -121,7 +143,8 @@ class Enhancer:
             used[found.control] = round(found.value, 4)
             if found.how != "reached":
                 notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
-        report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes))
+        drawn = None if deviation is None else _to_map(deviation, gain * controls.strength)
+        report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes), drawn)
         return replace(photo, samples=samples), report
 
     def __call__(self, picture: Any, **controls: Any) -> Any:
@@ -174,12 +197,39 @@ class Enhancer:
         enhanced.info = dict(picture.info)
         return enhanced
 
-    def memory_for(self, height: int, width: int, itemsize: int) -> int:
+    def check_spread(self, controls: Controls) -> None:
+        """Raises ControlError where the controls draw but one sample, which has no spread."""
+        if self._draws(controls) == 1:
+            how = ""
+            if {"samples", "temperature"} <= self.method.Controls.model_fields.keys():
+                how = ": set samples to at least 2 and temperature above 0"
+            raise ControlError(f"a spread needs several samples, and {self.method.name} draws one here{how}")
+
+    def _draws(self, controls: Controls) -> int:
+        """Samples that these controls draw of any photo."""
+        return len(self.method.observe(np.zeros((1, 1, 3), np.uint8), controls).get("sample", (0,)))
+
+    def memory_for(self, height: int, width: int, itemsize: int, controls: Controls) -> int:
         """Bytes that a photo takes while it is enhanced, itself included, in tiles of the preferred size."""
         whole = self._padded(height, width)
         if self.method.halo is not None:
             whole = min(whole, (tiles.PREFERRED + 2 * self.method.halo + self.method.multiple) ** 2)
-        return _held(height, width, itemsize) + whole * self.method.tile_bytes
+        more = min(self._draws(controls), _SAMPLES_AT_ONCE) - 1
+        samples = more * getattr(self.method, "sample_bytes", 0)
+        return _held(height, width, itemsize) + whole * (self.method.tile_bytes + samples)
+
+    def _at_once(
+        self, photo: Photo, observation: Observation, windows: list[tiles.Window], memory: int
+    ) -> int:
+        """Samples that one run of the engine may draw: more share what depends on the dark photo alone."""
+        draws = len(observation.get("sample", (0,)))
+        if draws == 1:
+            return 1
+        pixels = max(self._padded(each.outer_height, each.outer_width) for each in windows)
+        held = _held(photo.height, photo.width, photo.samples.itemsize)
+        room = (memory - held) // pixels - self.method.tile_bytes
+        fit = 1 + room // getattr(self.method, "sample_bytes", self.method.tile_bytes)
+        return int(min(max(fit, 1), draws, _SAMPLES_AT_ONCE))
 
     def _plan(self, photo: Photo, memory: int) -> list[tiles.Window]:
         smallest = self._padded(photo.height, photo.width)
@@ -222,7 +272,8 @@ class Enhancer:
         windows = self._plan(copy, memory)
 
         def mean_at(value: float) -> float:
-            return _mean(self._run(copy, {**told, name: np.array(value, np.float32)}, windows, None)[1])
+            asked = {**told, name: np.array(value, np.float32)}
+            return _mean(self._run(copy, asked, windows, _Draws(), None)[1])
 
         schema = self.method.Controls.model_json_schema()["properties"][name]
         bounds = schema["minimum"], schema["maximum"]
@@ -233,25 +284,31 @@ class Enhancer:
         photo: Photo,
         observation: Observation,
         windows: list[tiles.Window],
+        draws: _Draws,
         progress: Callable[[float], None] | None,
-    ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int]:
-        """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took.
+    ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int, NDArray[np.uint16] | None]:
+        """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took;
+        where it is asked for, the samples' deviation, (height, width), in 16 bits.
 
         A second thread puts each result in its place while the engine computes the next.
         """
         deep = np.empty(photo.samples.shape, np.uint16)
         values = np.zeros(_DEEP + 1, np.int64)
+        deviation = np.empty(deep.shape[:2], np.uint16) if draws.spread else None
         waiting, done, count = deque(windows), 0, 0
 
-        def keep(result: Array, window: tiles.Window) -> None:
+        def keep(result: Array, spread: Array | None, window: tiles.Window) -> None:
             values[:] += _keep(self._core(result, window), deep, window)
+            if deviation is not None and spread is not None:
+                place = deviation[window.top : window.top + window.height, window.left :]
+                place[:, : window.width] = np.rint(self._core(spread, window) * np.float32(_DEEP))
 
         with ThreadPoolExecutor(1) as second:
             kept: Future[None] | None = None
             while waiting:
                 window = waiting.popleft()
                 try:
-                    result = self._result(self._cut(photo, window), observation, window)
+                    result, spread = self._result(self._cut(photo, window), observation, window, draws)
                 except OutOfMemory:
                     smaller = tiles.split(
                         window, photo.height, photo.width, self.method.halo or 0, self.method.multiple
@@ -264,33 +321,49 @@ class Enhancer:
                     continue
                 if kept is not None:
                     kept.result()
-                kept = second.submit(keep, result, window)
+                kept = second.submit(keep, result, spread, window)
                 done += window.height * window.width
                 count += 1
                 if progress is not None:
                     progress(done / (photo.height * photo.width))
             if kept is not None:
                 kept.result()
-        return deep, values, count
+        return deep, values, count, deviation
 
     def _frame(self, photo: Photo) -> tuple[tuple[int, int], tuple[int, int]] | None:
         """Rows and columns that the method's release mirrors a photo outwards by, before it looks at it."""
         released = getattr(self.method, "released_frame", None)
         return None if released is None else released(photo.height, photo.width)
 
-    def _result(self, tile: Array, observation: Observation, window: tiles.Window) -> Array:
-        """What the engine makes of a tile: of several samples, their mean."""
+    def _result(
+        self, tile: Array, observation: Observation, window: tiles.Window, draws: _Draws
+    ) -> tuple[Array, Array | None]:
+        """What the engine makes of a tile, and of several samples the mean and, if asked for, the deviation."""
         if "origin" in observation:
             above, before = self._mirrored(window)
             place = np.array([window.outer_top - above, window.outer_left - before], np.float32)
             observation = {**observation, "origin": place}
-        draws = observation.get("sample")
-        if draws is None or len(draws) == 1:
-            return self.engine.run(tile, observation)
-        total = np.zeros_like(tile)
-        for draw in draws:
-            total += self.engine.run(tile, {**observation, "sample": draw[None]})
-        return total / np.float32(len(draws))
+        samples = observation.get("sample")
+        if samples is None or len(samples) == 1:
+            return self.engine.run(tile, observation), None
+        first: Array | None = None
+        # Sums of differences from the first sample: small numbers, whose squares lose nothing.
+        total, squares = np.zeros_like(tile), np.zeros_like(tile) if draws.spread else None
+        for start in range(0, len(samples), draws.at_once):
+            asked = {**observation, "sample": samples[start : start + draws.at_once]}
+            for picture in np.split(self.engine.run(tile, asked), len(asked["sample"]), axis=2):
+                clipped = np.clip(picture, 0, 1)  # one sample's stray value must not decide the mean
+                first = clipped if first is None else first
+                clipped = clipped - first
+                total += clipped
+                if squares is not None:
+                    squares += clipped * clipped
+        assert first is not None  # noqa: S101
+        count = np.float32(len(samples))
+        if squares is None:
+            return first + total / count, None
+        variance = (squares - total * total / count) / (count - 1)
+        return first + total / count, np.sqrt(np.maximum(variance, 0)).mean(axis=2)
 
     def _cut(self, photo: Photo, window: tiles.Window) -> Array:
         """A tile as the network gets it: at the photo's edges mirrored outwards by the border."""
@@ -320,10 +393,17 @@ def _reduced(photo: Photo) -> Photo:
     if min(photo.samples.shape[:2]) <= TRIAL_SIDE:
         return photo
     scale = statistics.full_scale(photo.samples)
-    copy = statistics.thumbnail(photo.samples, TRIAL_SIDE) * scale
+    copy: Any = statistics.thumbnail(photo.samples, TRIAL_SIDE) * scale
     if photo.samples.dtype != np.float32:
         copy = np.rint(copy)
     return Photo(copy.astype(photo.samples.dtype))
+
+
+def _to_map(deviation: NDArray[np.uint16], factor: float) -> Photo:
+    """The map of a spread. factor: what the deviation in 16 bits was multiplied by afterwards."""
+    scaled = np.minimum(np.arange(_DEEP + 1) * (factor / SPREAD_WHITE), _DEEP)
+    grey = np.rint(scaled).astype(np.uint16)[deviation]
+    return Photo(np.repeat(grey[:, :, None], 3, axis=2), grey=True)
 
 
 def _explain(found: Found, wanted: float | None) -> str:

@@ -17,6 +17,9 @@ from lowlight.errors import PhotoError, UseError, naming, reason, shown
 OWN = ".enhanced"
 """Mark of results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
 
+SPREAD = ".spread"
+"""Mark of the map of a result's spread beside the result: ``a.enhanced.jpg`` has ``a.enhanced.spread.png``."""
+
 Pair: TypeAlias = tuple[Path, Path]
 """A photo and its result."""
 
@@ -29,6 +32,8 @@ class Job:
     target: Path | None
     format: Format | None
     """None: that of the photo."""
+    spread: Path | None = None
+    """The map of the result's spread, where one is wanted."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +47,29 @@ class Plan:
 
 
 def make_plan(
-    inputs: Sequence[str], output: str | None, *, wanted: Format | None = None, own: str = OWN
+    inputs: Sequence[str],
+    output: str | None,
+    *,
+    wanted: Format | None = None,
+    own: str = OWN,
+    spread: bool = False,
 ) -> Plan:
     """Decide which file becomes which.
 
     inputs: files, folders (with all below them), patterns, or ``-`` alone. output: a file for one photo,
     ``-``, or a folder that gets the same tree; None: beside each photo. wanted: the results' format, default
     that of each photo. own: the mark of results beside their photos, by which they are known again. Inside a
-    folder, hidden names and links to folders are not followed.
+    folder, hidden names and links to folders are not followed. spread: each result gets a map beside it.
 
     Raises UseError where two results would have one name (also but for case, as on many systems), a result
     would overwrite an input, or OUT is not what the inputs need.
     """
     if "" in inputs or output == "":
         raise UseError("a name is empty: expected a file or folder")
+    if spread and (output == "-" or (output is None and "-" in inputs)):
+        raise UseError("the map of a spread is written beside the result: give a file or folder as OUT")
     if "-" in inputs:
-        return _plan_stream(inputs, output, wanted)
+        return _plan_stream(inputs, output, wanted, spread)
     found = _Found(os.path.realpath(output) if output not in (None, "-") else None, own)
     for text in inputs:
         found.add(text)
@@ -74,12 +86,21 @@ def make_plan(
     else:
         _check_folder(output)
         pairs = _pairs(found, Path(output), wanted)
-    _check_collisions(pairs)
-    jobs = [Job(source, target, SUFFIXES[target.suffix.lower()]) for source, target in pairs]
+    maps = [(source, spread_of(target)) for source, target in pairs] if spread else []
+    _check_collisions([*pairs, *maps])
+    jobs = [
+        Job(source, target, SUFFIXES[target.suffix.lower()], spread_of(target) if spread else None)
+        for source, target in pairs
+    ]
     return Plan(jobs, found.failures, found.notes)
 
 
-def _plan_stream(inputs: Sequence[str], output: str | None, wanted: Format | None) -> Plan:
+def spread_of(result: Path) -> Path:
+    """The name of the map of a result's spread."""
+    return result.with_name(f"{result.stem}{SPREAD}.png")
+
+
+def _plan_stream(inputs: Sequence[str], output: str | None, wanted: Format | None, spread: bool) -> Plan:
     if len(inputs) > 1:
         raise UseError("standard input (-) must be the only input")
     if output is None or output == "-":
@@ -87,7 +108,9 @@ def _plan_stream(inputs: Sequence[str], output: str | None, wanted: Format | Non
     if not _is_file(output):
         raise UseError(f"{shown(output)}: a photo from standard input needs a file's name, say result.jpg")
     _check_format(Path(output), wanted)
-    return Plan([Job(None, Path(output), SUFFIXES[Path(output).suffix.lower()])], [], [])
+    target = Path(output)
+    job = Job(None, target, SUFFIXES[target.suffix.lower()], spread_of(target) if spread else None)
+    return Plan([job], [], [])
 
 
 @dataclass
@@ -174,7 +197,7 @@ def _left_out(results: Iterable[Path]) -> list[str]:
 
 
 def _is_own(path: Path, own: str) -> bool:
-    return path.suffix.lower() in SUFFIXES and path.stem.endswith(own) and path.is_file()
+    return path.suffix.lower() in SUFFIXES and path.stem.removesuffix(SPREAD).endswith(own) and path.is_file()
 
 
 def _is_file(output: str) -> bool:
@@ -254,7 +277,7 @@ def _resolved(path: Path) -> Path:
 
 def _without_results(pairs: list[Pair], mark: str, notes: list[str]) -> list[Pair]:
     """`enhance *.jpg` a second time: the shell names the results of the first time too."""
-    results = {_resolved(target) for _, target in pairs}
+    results = {_resolved(made) for _, target in pairs for made in (target, spread_of(target))}
     kept, own = [], []
     for source, target in pairs:
         if _is_own(source, mark) and _resolved(source) in results:

@@ -22,7 +22,7 @@ class Found:
     """What the value gives."""
     how: Literal["reached", "beyond", "unsteady"]
     """``beyond``: the mean asked for lies outside what the bound reaches, and the value is that bound.
-    ``unsteady``: the mean does not rise with the value; this is the closest of all that was tried."""
+    ``unsteady``: the mean does not rise with the value; this is the start."""
 
 
 def find_value(
@@ -39,7 +39,7 @@ def find_value(
     """
     tried = [(start, mean_at(start))]
 
-    def closest(how: Literal["reached", "beyond", "unsteady"]) -> Found:
+    def closest(how: Literal["reached", "beyond"]) -> Found:
         return Found(control, *min(tried, key=lambda each: abs(each[1] - wanted)), how)
 
     if abs(tried[0][1] - wanted) <= TOLERANCE:
@@ -51,7 +51,7 @@ def find_value(
     tried.append((end, mean_at(end)))
     near, far = tried
     if side * (far[1] - near[1]) <= 0:
-        return closest("unsteady")
+        return Found(control, *near, "unsteady")
     if side * (wanted - far[1]) >= 0:
         return closest("beyond" if abs(wanted - far[1]) > TOLERANCE else "reached")
     for _ in range(_MOST):
@@ -63,7 +63,7 @@ def find_value(
         if abs(mean - wanted) <= TOLERANCE:
             break
         if not side * near[1] <= side * mean <= side * far[1]:
-            return closest("unsteady")
+            return Found(control, *tried[0], "unsteady")
         if side * (mean - wanted) < 0:
             near = tried[-1]
         else:

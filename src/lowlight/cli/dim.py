@@ -109,7 +109,13 @@ class _Camera:
         return 2 * 3 * height * width * itemsize + self.dimmer.block_bytes
 
     def enhance_photo(
-        self, photo: Photo, controls: Dimming, *, memory: int, progress: Callable[[float], None]
+        self,
+        photo: Photo,
+        controls: Dimming,
+        *,
+        memory: int,
+        progress: Callable[[float], None],
+        spread: bool,
     ) -> tuple[Photo, Report]:
         """The dark twin, and what was done."""
         from lowlight import statistics

@@ -49,6 +49,13 @@ def enhance(
             metavar="NAME=VALUE", help="Another control of the method; `lowlight methods` lists them."
         ),
     ] = None,
+    spread: Annotated[
+        bool,
+        typer.Option(
+            "--spread",
+            help="Write how far the samples lie apart, as photo.enhanced.spread.png beside each result.",
+        ),
+    ] = False,
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = "auto",
     engine: Annotated[
         Engine, typer.Option(help="What runs the network; auto: onnx, and torch for .safetensors.")
@@ -76,7 +83,7 @@ def enhance(
     size = None if memory is None else parse_size(memory)
     values = _parse_controls(lightness, strength, control or [])
 
-    plan = make_plan(inputs, output, wanted=format)
+    plan = make_plan(inputs, output, wanted=format, spread=spread)
     to_stdout = check_streams(plan, json_lines)
 
     try:
@@ -105,6 +112,8 @@ def enhance(
     if jobs is None and enhancer.engine.device != "cpu":
         at_once = 1
     controls = enhancer.controls(**values)
+    if spread:
+        enhancer.check_spread(controls)
     settings = Settings(
         controls=controls,
         quality=quality,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
@@ -33,7 +33,9 @@ class Engine(Protocol):
 
         tile: (height, width, 3) float32 in [0, 1], sides multiples of the method's ``multiple``.
         observation: as the method's ``observe`` gave it, without batch axes.
-        Gives an array of the tile's shape, not clipped. Raises OutOfMemory when it did not fit.
+        Gives an array of the tile's shape, not clipped; where the observation has ``"sample"`` (n,), n pictures
+        one after the other on the last axis, (height, width, 3 n). Raises OutOfMemory when it did not fit, and
+        EngineError for what is not finite.
         """
         ...
 
@@ -58,13 +60,22 @@ def feed(inputs: Iterable[str], tile: Array, observation: Observation) -> dict[s
         ) from None
 
 
-def check_result(result: Array, tile: Array) -> Array:
-    """The network's picture, or EngineError when it is none of the tile's shape or not finite."""
+def check_result(
+    result: Array, tile: Array, observation: Observation, *, origin: Callable[[], str] = lambda: ""
+) -> Array:
+    """The network's pictures, or EngineError where they are none of the tile's shape or not finite.
+
+    origin: asked where a value is not finite; tells where in the network it came up, as far as that is known.
+    """
     where = f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels"
-    if result.shape != tile.shape:
-        raise EngineError(f"the network made {result.shape} of {where}; expected {tile.shape}")
+    expected = (*tile.shape[:2], 3 * np.size(observation.get("sample", 0)))
+    if result.shape != expected:
+        raise EngineError(f"the network made {result.shape} of {where}; expected {expected}")
     if not np.isfinite(result.sum()):  # one pass; NaN and infinity survive a sum
-        raise EngineError(f"the network made values that are not finite (NaN or infinity) of {where}")
+        raise EngineError(
+            f"the network made values that are not finite (NaN or infinity) of {where}{origin()}; "
+            "try other controls or other weights"
+        )
     return result
 
 

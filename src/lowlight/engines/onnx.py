@@ -59,7 +59,7 @@ class OnnxEngine:
             result = self._session.run(None, inputs)[0]
         except Exception as error:  # the runtime's exceptions have no common base below this
             raise _translate(error, tile) from None
-        return check_result(result[0].transpose(1, 2, 0), tile)
+        return check_result(result[0].transpose(1, 2, 0), tile, observation)
 
 
 def _cpus() -> int:

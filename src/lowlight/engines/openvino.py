@@ -62,4 +62,4 @@ class OpenvinoEngine:
             if "alloc" in str(error):
                 raise OutOfMemory(f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels did not fit") from None
             raise EngineError(f"OpenVINO failed on a tile: {one_line(error)}") from None
-        return check_result(np.array(result[0].transpose(1, 2, 0)), tile)
+        return check_result(np.array(result[0].transpose(1, 2, 0)), tile, observation)

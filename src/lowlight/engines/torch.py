@@ -21,6 +21,7 @@ except ModuleNotFoundError:
 
 if TYPE_CHECKING:
     from torch import nn
+    from torch.utils.hooks import RemovableHandle
 
 
 class TorchEngine:
@@ -86,15 +87,25 @@ class TorchEngine:
         dark = torch.tensor(tile)[None].permute(0, 3, 1, 2)  # channels-last already
         seen = {name: torch.tensor(array)[None].to(self._place) for name, array in observation.items()}
         autocast = torch.autocast(self.device, torch.bfloat16, enabled=self._precision == "bf16")
-        try:
+
+        def compute() -> Array:
             with torch.inference_mode(), autocast, _threads(self._threads), _evaluating(self._network):
                 result = self._network(dark.to(self._place), **seen)
                 picture: Array = result[0].permute(1, 2, 0).float().cpu().numpy()
+            return picture
+
+        def origin() -> str:
+            with _watched(self._network) as found:
+                compute()
+            return f", first in the layer {found[0]}" if found else ""
+
+        try:
+            picture = compute()
         except (RuntimeError, MemoryError) as error:
             if isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error):
                 raise OutOfMemory(f"a tile of {tile.shape[1]}x{tile.shape[0]} pixels did not fit") from None
             raise
-        return check_result(picture, tile)
+        return check_result(picture, tile, observation, origin=origin)
 
 
 def load_network(weights: Weights) -> nn.Module:
@@ -139,6 +150,26 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def _watched(network: nn.Module) -> Iterator[list[str]]:
+    """Names of the layers whose result is not finite, in the order in which they are computed."""
+    found: list[str] = []
+
+    def watch(name: str, layer: nn.Module) -> RemovableHandle:
+        def look(_layer: nn.Module, _inputs: object, result: object) -> None:
+            if isinstance(result, torch.Tensor) and not bool(result.isfinite().all()):
+                found.append(name)
+
+        return layer.register_forward_hook(look)
+
+    hooks = [watch(name, layer) for name, layer in network.named_modules() if name]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 @contextmanager

@@ -135,8 +135,9 @@ class Method(Protocol):
 
         A method that conditions on lightness gives it as ``"lightness"``: the value asked for, or for
         ``auto`` its own prediction. Two names are changed for each tile: ``"origin"`` (2,) becomes the row and
-        column of its first pixel; of ``"sample"`` (n,) the network gets one number at a time, as (1,), and the
-        mean of the n results is kept.
+        column of its first pixel; of ``"sample"`` (n,) the network gets some at a time and gives their pictures
+        one after the other, (batch, 3 * samples, height, width), and the mean of the n results is kept.
+        ``sample_bytes`` is then what each further sample takes for one pixel of a tile.
         """
         ...
 

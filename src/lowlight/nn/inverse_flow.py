@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,10 @@ class InverseFlow(nn.Module):
         self.levels = nn.ModuleList(_InverseLevel(level) for level in flow.levels)
 
     def forward(self, conditions: Sequence[Tensor], z: Tensor) -> Tensor:
-        """conditions: one a level, as for ``Flow``; z: the latent. Gives the picture."""
+        """conditions: one a level, as for ``Flow``; z: latents, (batch, samples, channels, height, width).
+
+        Gives a picture of each, (batch, samples, 3, ...). What depends on the condition alone is computed once.
+        """
         for level, condition in zip(reversed(self.levels), reversed(conditions), strict=True):
             z = level(condition, z)
         return z
@@ -46,7 +49,7 @@ class _InverseLevel(nn.Module):
         for step in self.steps:
             taken = [pieces.pop() for _ in range(step.nets)][::-1]
             z = step(z, *taken)
-        return F.pixel_shuffle(z, 2)
+        return _each(lambda x: F.pixel_shuffle(x, 2), z)
 
 
 class _InverseStep(nn.Module):
@@ -64,14 +67,13 @@ class _InverseStep(nn.Module):
 
     def forward(self, z: Tensor, *early: Tensor) -> Tensor:
         if early:
-            kept, changed = z.tensor_split(2, dim=1)
+            kept, changed = z.tensor_split(2, dim=2)
             shift, scale = self.coupling(early[1], kept)
-            z = torch.cat([kept, changed / scale - shift], dim=1)
+            z = torch.cat([kept, changed / scale - shift], dim=2)
             shift, scale = self.injection(early[0])
             z = z / scale - shift
         with torch.autocast(z.device.type, enabled=False):
-            x: Tensor = self.unmix(z)
-        return x
+            return _each(self.unmix, z)
 
 
 class _Net(nn.Module):
@@ -84,10 +86,19 @@ class _Net(nn.Module):
         self.last = _conv(*net.late())
 
     def forward(self, early: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        h = early if self.own is None or own is None else early + self.own(own)
-        h = self.last(F.relu(self.second(F.relu(h))))
-        shift, logit = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=1)
+        """early: (batch, hidden, ...); own: (batch, samples, ...). Without own, one sample stands for all."""
+        h = early[:, None]
+        if self.own is not None and own is not None:
+            h = h + _each(self.own, own)
+        h = _each(lambda x: self.last(F.relu(self.second(F.relu(x)))), h)
+        shift, logit = h.to(torch.promote_types(h.dtype, torch.float32)).chunk(2, dim=2)
         return shift, torch.sigmoid(logit + 2) + SMALLEST
+
+
+def _each(layer: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """A layer on each sample of (batch, samples, channels, height, width)."""
+    y = layer(x.flatten(0, 1))
+    return y.reshape(*x.shape[:2], *y.shape[1:])
 
 
 def _conv(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:

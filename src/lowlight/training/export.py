@@ -105,7 +105,11 @@ class _Positional(nn.Module):
 def _to_onnx(network: nn.Module, tile: Array, observation: Observation) -> onnx.ModelProto:
     # Two of each: the exporter takes an axis of length one for constant.
     dark = torch.from_numpy(np.stack([tile.transpose(2, 0, 1)] * 2))
-    seen = {name: torch.from_numpy(np.stack([observation[name]] * 2)) for name in sorted(observation)}
+    several = {
+        **observation,
+        **({"sample": np.arange(3, dtype=np.float32)} if "sample" in observation else {}),
+    }
+    seen = {name: torch.from_numpy(np.stack([several[name]] * 2)) for name in sorted(several)}
     free = torch.export.Dim.DYNAMIC
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's export warns of torch's own deprecations
@@ -117,7 +121,7 @@ def _to_onnx(network: nn.Module, tile: Array, observation: Observation) -> onnx.
             output_names=["enhanced"],
             dynamic_shapes={
                 "dark": {0: free, 2: free, 3: free},
-                "observation": {name: {0: free} for name in seen},
+                "observation": {name: {0: free, 1: free} if name == "sample" else {0: free} for name in seen},
             },
             opset_version=OPSET,
             dynamo=True,
@@ -140,7 +144,7 @@ def _clean(model: onnx.ModelProto) -> onnx.ModelProto:
     for value in (*graph.input, *graph.output):
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_param") or not dim.HasField("dim_value"):
-                dim.dim_param = names[axis]
+                dim.dim_param = names.get(axis, f"{value.name}_{axis}")
     onnx.checker.check_model(model)
     return model
 
@@ -167,6 +171,8 @@ def _check_float32(model: bytes, network: nn.Module, tiles: Tiles) -> None:
     for tile, observation in tiles:
         for batch in (1, 2):
             feed = {name: np.stack([array] * batch) for name, array in observation.items()}
+            if "sample" in feed:
+                feed["sample"] = np.repeat(feed["sample"], batch, axis=1)
             feed["dark"] = np.stack([tile.transpose(2, 0, 1), tile.transpose(2, 0, 1)[:, ::-1]][:batch])
             with torch.inference_mode():
                 expected = network(**{name: torch.from_numpy(array.copy()) for name, array in feed.items()})

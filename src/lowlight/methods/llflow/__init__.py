@@ -96,6 +96,7 @@ class LLFlow:
         self.multiple = 2**config.levels
         self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
         # The wide convolution of the first level, and the encoder's maps at full size.
+        self.sample_bytes = 12 * config.hidden
         self.tile_bytes = 2 * config.steps * config.hidden + 16 * config.channels + 600
 
     @staticmethod

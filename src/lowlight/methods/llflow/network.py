@@ -141,9 +141,10 @@ class Network(nn.Module):
         return of
 
     def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
-        """tables: (batch, 3, 256); latent: see ``draw_latent``."""
+        """tables: (batch, 3, 256); latent: see ``draw_latents``. Gives (batch, 3 * samples, height, width)."""
         flow, colours = self.encode(dark, tables)
-        return flow.inverse(draw_latent(self.mean(colours), **latent))[0]
+        latents = draw_latents(self.mean(colours), **latent)
+        return torch.cat([flow.inverse(z)[0] for z in latents.unbind(1)], dim=1)
 
     def folded(self) -> Enhancing:
         """The same ``forward`` with all that only training needs multiplied in; shares the encoder."""
@@ -162,9 +163,9 @@ class Enhancing(nn.Module):
     def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
         """See ``Network.forward``."""
         encoded = self.encoder(dark, tables)
-        z = draw_latent(prior_mean(self.config, encoded.colours), **latent)
-        enhanced: Tensor = self.inverse(encoded.conditions, z)
-        return enhanced
+        latents = draw_latents(prior_mean(self.config, encoded.colours), **latent)
+        pictures: Tensor = self.inverse(encoded.conditions, latents)
+        return pictures.flatten(1, 2)
 
 
 def prior_mean(config: Config, colours: Tensor) -> Tensor:
@@ -173,16 +174,21 @@ def prior_mean(config: Config, colours: Tensor) -> Tensor:
     return mean if config.colour_prior else torch.zeros_like(mean)
 
 
-def draw_latent(
+def draw_latents(
     mean: Tensor, brightness: Tensor, temperature: Tensor, seed: Tensor, sample: Tensor, origin: Tensor
 ) -> Tensor:
-    """The latent that the flow starts from.
+    """The latents that the flow starts from: (batch, samples, channels, height, width).
 
     mean: the prior's, (batch, channels, height, width). brightness: (batch,), added to every number.
-    temperature: (batch,), the deviation of the noise around the mean. seed: (batch, 2), sample: (batch, 1): what
-    the noise is drawn by. origin: (batch, 2), row and column of the picture in the whole, in pixels.
+    temperature: (batch,), the deviation of the noise around the mean. seed: (batch, 2), sample: (batch, samples):
+    what the noise is drawn by. origin: (batch, 2), row and column of the picture in the whole, in pixels.
     """
-    key = torch.cat([seed, sample], dim=1).long()
+    samples = sample.shape[1]
+    key = torch.cat([seed[:, None].expand(-1, samples, -1), sample[:, :, None]], dim=2)
     side = math.isqrt(mean.shape[1] // 3)
-    noise = noise_at((origin / side).long(), key, *mean.shape[1:])
-    return mean + brightness[:, None, None, None] + temperature[:, None, None, None] * noise
+    place = (origin / side).long()[:, None].expand(-1, samples, -1)
+    noise = noise_at(place.flatten(0, 1), key.flatten(0, 1).long(), *mean.shape[1:])
+    shifted = mean + brightness[:, None, None, None]
+    return shifted[:, None] + temperature[:, None, None, None, None] * noise.reshape(
+        mean.shape[0], samples, *mean.shape[1:]
+    )
