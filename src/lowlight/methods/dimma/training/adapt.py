@@ -194,7 +194,7 @@ def adapt(
     header = _header(order, base, best, held, after)
     export_onnx(load_network(best), _method(best), header, order.out, precision="float16")
     picture = order.out.with_suffix(".png")
-    write_file(picture, _sheet(order, train, held, base, best))
+    write_file(picture, _sheet(order, held, base, best))
     seconds = round(time.monotonic() - started, 1)
     return Result(order.out, picture, held.name, before, after, kept_old, steps, seconds)
 
@@ -472,9 +472,7 @@ def _header(order: Order, base: Weights, best: Weights, held: CameraPair, scores
     )
 
 
-def _sheet(
-    order: Order, train: Sequence[CameraPair], held: CameraPair, base: Weights, best: Weights
-) -> bytes:
+def _sheet(order: Order, held: CameraPair, base: Weights, best: Weights) -> bytes:
     """Dimmed light photos beside the real dark ones, equally lightened; results before and after."""
     dimmer = load_dimmer(order.work / PART / "last.safetensors")
     rows = []
