@@ -373,13 +373,14 @@ def test_interrupted_experiments_go_on(
 ) -> None:
     from lowlight.training import loop
 
-    alone = (*few_shot, "lists=[[0, 1]]", "tuning_rate=0.1")
+    alone = (*few_shot, "lists=[[0, 1]]", "tuning_rate=1e-9")
     whole = run("few-shot", tmp_path / "whole", *alone)
     rows = rows_of(whole)
     psnr = {training: row["reference_lightness.psnr"] for training, row in rows.items()}
-    first, *_, last = validations(tmp_path / "whole" / "0-1" / "tuned")
-    assert last < first - 0.5  # a rate that ruins what was learned
-    assert psnr["mixture dimming, fine-tuned"] == pytest.approx(psnr["mixture dimming"], abs=0.05)
+    # Nothing is learned, and the wider range of descriptors alone is a little worse: what was before is kept.
+    before, tuned = (validations(tmp_path / "whole" / "0-1" / each) for each in ("mixture", "tuned"))
+    assert max(tuned) < max(before)
+    assert psnr["mixture dimming, fine-tuned"] == psnr["mixture dimming"]
     fit = loop.fit
 
     def killed(recipe: Any, out: Path, **options: Any) -> Any:
