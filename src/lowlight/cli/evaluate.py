@@ -132,7 +132,7 @@ def evaluate(
     faults: list[str] = []
     if chosen and benchmark:
         cases, faults = plan.cases_of_set(chosen, split, benchmark[1], finished, patterns)
-        split = split or chosen.choose(None)[0].name.partition("-")[0]
+        split = split or chosen.default_split
     else:
         cases = plan.cases_in(folders, patterns)
     recipe = None if preset is None else plan.find_preset(preset)

@@ -63,7 +63,6 @@ class Benchmark:
     """On the layout."""
     unusable: str = ""
     """Why `lowlight evaluate --set` can't take it as it is, and what to do."""
-
     shares: str = ""
     """A name in the data of weights that have seen this set's shots."""
 
@@ -73,12 +72,13 @@ class Benchmark:
             return []
         return [f"the weights name {self.shares} among their training data, and {self.name} shares its shots"]
 
-    def choose(self, split: str | None) -> list[Part]:
+    @property
+    def default_split(self) -> str:
+        """What is measured where nobody chooses."""
+        return "test" if any(part.name.split("-")[0] == "test" for part in self.parts) else "all"
+
+    def parts_of(self, split: str) -> list[Part]:
         """The parts of a split: ``test`` is also ``test-real`` and ``test-synthetic``. Raises UseError."""
-        if self.unusable:
-            raise UseError(f"--set {self.name}: {self.unusable}")
-        if split is None:
-            split = "test" if any(part.name.split("-")[0] == "test" for part in self.parts) else "all"
         found = [part for part in self.parts if split in (part.name, part.name.split("-")[0])]
         if not found:
             names = ", ".join(part.name for part in self.parts)
@@ -296,7 +296,9 @@ def describe(benchmark: Benchmark) -> dict[str, Any]:
 
 def cases(benchmark: Benchmark, split: str | None, folder: Path) -> tuple[list[Case], list[str]]:
     """The photos of a split below ``folder`` and its known faults. Raises UseError for what is missing."""
-    parts = benchmark.choose(split)
+    if benchmark.unusable:
+        raise UseError(f"--set {benchmark.name}: {benchmark.unusable}")
+    parts = benchmark.parts_of(split or benchmark.default_split)
     found: list[Case] = []
     faults: list[str] = []
     for part in parts:
@@ -335,12 +337,7 @@ def check(
     """
     if not folder.is_dir():
         raise UseError(f"{shown(folder)}: expected the folder of {benchmark.name}; there is none")
-    parts = benchmark.parts
-    if split is not None:
-        parts = tuple(part for part in parts if split in (part.name, part.name.split("-")[0]))
-        if not parts:
-            names = ", ".join(part.name for part in benchmark.parts)
-            raise UseError(f"{benchmark.name} has no part {split!r}; it has: {names}")
+    parts = benchmark.parts if split is None else benchmark.parts_of(split)
     found = {part.name: _check_part(part, folder) for part in parts}
     if scenes:
         for name, problem in _shared_scenes(parts, folder):

@@ -238,8 +238,8 @@ class Dimmer:
         """The dark twin of a photo (height, width, 3), in the photo's own depth; values are cut, not rounded.
 
         factor: 0.3 to 2, light that is left, in that of the pairs the dimmer was made from. temperature: 0 to
-        2, variance of the noise, in that of the camera. seed: of the noise, with the photo itself. progress: called with the share
-        done. Raises ControlError for values out of range.
+        2, variance of the noise, in that of the camera. seed: of the noise, with the photo itself. progress:
+        called with the share done. Raises ControlError for values out of range.
         """
         given = {"factor": factor, "temperature": temperature, "seed": seed}
         controls = methods.check_controls(Dimming, given, "a dimmer")
