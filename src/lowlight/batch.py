@@ -156,13 +156,6 @@ class _Budget:
                 self._changed.notify_all()
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def run(
     jobs: Sequence[Job],
     worker: Worker,

@@ -49,7 +49,7 @@ def adapt(
         raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
     if out.exists() and not overwrite:
         raise UseError(f"{shown(out)} exists; --overwrite replaces it")
-    from lowlight.batch import cores
+    from lowlight.machine import cores
 
     weights = _weights(start)
     checked = _check(pairs)

@@ -25,6 +25,7 @@ from lowlight.cli._photos import (
     output_option,
 )
 from lowlight.errors import UseError, WeightsError
+from lowlight.machine import cores
 from lowlight.plan import make_plan
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def dim(
         if not plan.jobs:
             Run(plan, json_lines, to_stdout).end()
 
-        from lowlight.batch import Settings, cores
+        from lowlight.batch import Settings
         from lowlight.methods.dimma.dimmer import Dimming, load_dimmer
 
         dimmer = load_dimmer(camera)

@@ -23,6 +23,7 @@ from lowlight.cli._photos import (
     output_option,
 )
 from lowlight.errors import EngineError, UseError, WeightsError
+from lowlight.machine import cores
 from lowlight.plan import OWN, make_plan
 
 _COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
@@ -94,7 +95,7 @@ def enhance(
         if not plan.jobs:
             Run(plan, json_lines, to_stdout).end()
 
-        from lowlight.batch import Settings, cores
+        from lowlight.batch import Settings
         from lowlight.enhancer import load
 
         at_once = min(jobs or cores(), max(1, len(plan.jobs)))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
-
 import onnxruntime
 
 from lowlight.engines import Device, OutOfMemory, check_result, feed, graph_bytes, one_line
 from lowlight.errors import EngineError
+from lowlight.machine import cores
 from lowlight.methods import Array, Observation
 from lowlight.weights import Weights
 
@@ -43,7 +41,7 @@ class OnnxEngine:
         """
         options = onnxruntime.SessionOptions()
         options.log_severity_level = _FATAL
-        options.intra_op_num_threads = threads or _cpus()  # left to itself, the runtime pins its threads
+        options.intra_op_num_threads = threads or cores()  # left to itself, the runtime pins its threads
         options.inter_op_num_threads = 1
         # Threads that wait actively halve the speed beside another session or program.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if alone else "0")
@@ -60,10 +58,6 @@ class OnnxEngine:
         except Exception as error:  # the runtime's exceptions have no common base below this
             raise _translate(error, tile) from None
         return check_result(result[0].transpose(1, 2, 0), tile, observation)
-
-
-def _cpus() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def available_devices() -> list[str]:
