@@ -60,6 +60,24 @@ def test_no_command_is_wrong_use(lowlight):
     assert "Usage: lowlight" in err
 
 
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("enhanc", "Did you mean `lowlight enhance`?"),
+        ("model", "Did you mean `lowlight models`?"),
+        ("a photo.png", "Did you mean `lowlight enhance 'a photo.png'`?"),
+        ("study.png", "Did you mean `lowlight enhance study.png`?"),
+        ("xyz", ""),
+        ("x" * 5000, ""),
+    ],
+)
+def test_a_word_that_is_no_command_gets_a_suggestion(lowlight, word, meant):
+    make("a photo.png", "study.png")
+    status, out, err = lowlight(word)
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1] == f"Error: No such command {word!r}. {meant}".rstrip()
+
+
 def test_version(lowlight):
     import lowlight as package
 
@@ -109,7 +127,8 @@ def test_common_controls_are_checked_as_the_methods_do(name, value):
         (["a.png", "--control", "strength=1", "--strength", "1"], "strength is given twice"),
         (["a.png", "--memory", "2XB"], "'2XB': expected a size"),
         (["a.png", "--memory", "-1GB"], "'-1GB': expected a size"),
-        (["a.png", "--memory", "0"], "'0': expected a size"),
+        (["a.png", "--memory", "0GB"], "'0GB': expected a size"),
+        (["a.png", "--memory", "2"], "'2': expected a size with its unit, say 500MB or 2GB"),
         (["a.png", "--quality", "101"], "--quality"),
         (["a.png", "--jobs", "0"], "--jobs"),
         (["a.png", "--max-pixels", "0"], "--max-pixels"),
@@ -144,7 +163,6 @@ def test_wrong_use_is_told_before_the_first_pixel(lowlight, arguments, said):
         ("1.5 GiB", 3 * 2**29),
         ("500mb", 5 * 10**8),
         ("64KiB", 2**16),
-        ("123456", 123456),
     ],
 )
 def test_sizes(text, size):

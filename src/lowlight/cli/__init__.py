@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import sys
+from difflib import get_close_matches
 from importlib import import_module
 from keyword import iskeyword
 from typing import Annotated, Any, NoReturn
@@ -61,9 +63,25 @@ class _Commands(TyperGroup):
         single.command(cmd_name)(getattr(import_module(f"lowlight.cli.{function}"), function))
         return typer.main.get_command(single)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS:
+            ctx.fail(f"No such command {shown(args[0])!r}.{_meant(args[0])}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _meant(word: str) -> str:
+    """A question that tells what a word which is no command was probably meant for."""
+    if os.path.exists(word):  # noqa: PTH110 - false, and no error, for what can be no name
+        meant = f"lowlight enhance {shlex.quote(word)}"
+    elif near := get_close_matches(word, COMMANDS, 1):
+        meant = f"lowlight {near[0]}"
+    else:
+        return ""
+    return f" Did you mean `{shown(meant)}`?"
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, **_PLAIN)

@@ -21,14 +21,16 @@ Memory = Annotated[
     typer.Option(metavar="SIZE", help="Memory for photos in work, as 2GB. Default: half of what is free."),
 ]
 
-_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
+_UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
 def parse_size(text: str) -> int:
     """Bytes of ``2GB``, ``500M``, ``1.5GiB``."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[KMG]I?)B?", text.strip().upper())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)B?", text.strip().upper())
     if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
-        raise typer.BadParameter(f"{text!r}: expected a size, say 500MB or 2GB", param_hint="--memory")
+        raise typer.BadParameter(
+            f"{text!r}: expected a size with its unit, say 500MB or 2GB", param_hint="--memory"
+        )
     return size
 
 
