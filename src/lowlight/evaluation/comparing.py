@@ -87,9 +87,11 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
             notes.append(f"{name}: {report.system.saved}; {first[0]}: {first[1].system.saved}")
     for name, report in reports.items():
         notes += [f"{name}: training photos: {line}" for line in report.guard.lines]
-        if missing := [column.name for column in report.columns if not _shared(column.name, reports)]:
-            notes.append(f"only some results have {listed(missing)}")
-    notes = list(dict.fromkeys(notes))
+    measured = dict.fromkeys(
+        column.name for report in reports.values() for column in report.columns if not column.missing
+    )
+    if partly := [column for column in measured if not _shared(column, reports)]:
+        notes.append(f"only some results have {listed(partly)}")
     differences = {
         column: {name: _difference(first[1], report, column, seed) for name, report in others}
         for column in (column.name for column in first[1].columns)
