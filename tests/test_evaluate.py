@@ -270,22 +270,56 @@ def test_a_folder_of_training_photos_is_looked_through(lowlight, place):
 # Sets
 
 
-def test_a_set_names_its_photos_and_the_published_numbers(lowlight, place):
+def lol_test_part(height: int = 400, width: int = 600) -> None:
+    """LOL-v1's test part in ``LOL`` and results for it in ``mine``."""
     for seed, name in enumerate(BENCHMARKS["lol-v1"].parts[1].names):
-        save(f"LOL/eval15/high/{name}.png", pictures.scene(seed, 16, 16))
-        save(f"LOL/eval15/low/{name}.png", pictures.scene(seed, 16, 16) // 8)
-        save(f"mine/{name}.png", pictures.scene(seed, 16, 16) // 2)
-    status, out, err = lowlight("evaluate", "mine", "--set", "lol-v1", "LOL", *QUICK, "-o", "report")
+        scene = np.full((height, width, 3), 50 + 10 * seed, np.uint8)
+        save(f"LOL/eval15/high/{name}.png", scene)
+        save(f"LOL/eval15/low/{name}.png", scene // 8)
+        save(f"mine/{name}.png", scene // 2)
+
+
+ON_LOL = ("evaluate", "mine", "--set", "lol-v1", "LOL", "--metrics", "psnr", "--protocol", "raw")
+
+
+def test_a_set_names_its_photos_and_the_published_numbers(lowlight, place):
+    lol_test_part()
+    status, out, err = lowlight(*ON_LOL, "-o", "report", "--pictures", "0")
     assert status == 0
     assert "14 of the 15 test scenes" in err
+    assert "as published" not in err
     assert re.search(r"^raw.psnr +CIDNet w_perc +23.8091 +HVI-CIDNet README$", out, re.MULTILINE)
     assert re.search(r"^raw.psnr +mine \(measured\)", out, re.MULTILINE)
     assert "27.18" not in out  # psnr_float was not measured
     assert "other published numbers on this set have another or no stated protocol" in out
     assert read_report(Path("report")).data.set == "lol-v1"
+    (place / "mine" / "22.png").write_bytes(b"no photo")
+    status, out, _ = lowlight(*ON_LOL)
+    assert (status, "CIDNet" in out) == (1, False)  # a mean over 14 photos is another number
     (place / "mine" / "22.png").unlink()
-    status, _, err = lowlight("evaluate", "mine", "--set", "lol-v1", "LOL", *QUICK)
+    status, _, err = lowlight(*ON_LOL)
     assert (status, "mine: no photo for 22" in err) == (2, True)
+
+
+def test_published_numbers_stand_beside_the_set_alone(lowlight, place):
+    """Photos that are not the set's are measured, said to be others, and compared with nothing published."""
+    lol_test_part(16, 16)
+    status, out, err = lowlight(*ON_LOL, "-o", "report")
+    said = (
+        "LOL is not lol-v1 as published, so no published number stands beside: test: expected 600x400 pixels"
+    )
+    assert status == 0
+    assert sum(said in line for line in err.splitlines()) == 1
+    assert f"note: {said}" in out
+    for text in (out, *(Path(f"report/report.{kind}").read_text("utf-8") for kind in ("md", "html"))):
+        assert "CIDNet" not in text
+        assert "Published, same" not in text
+    status, out, err = lowlight("evaluate", "done", "--set", "lime", "low")
+    assert status == 0
+    assert (
+        "low is not lime as published, so no published number stands beside: all: found 3, expected 10" in err
+    )
+    assert "published numbers on this set" not in out
 
 
 def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place):
@@ -363,6 +397,14 @@ def test_photos_that_cannot_be_compared_are_an_error(lowlight, place, spoil, sai
     [
         (("nobody", "--low", "low"), "no model is called 'nobody'"),
         (("nowhere/", "--reference", "high"), "nowhere/: no such folder of pictures; no model is called"),
+        (
+            ("resluts", "--reference", "high"),
+            "resluts: no such folder of pictures; no model is called 'resluts'",
+        ),
+        (
+            ("done/1.png", "--reference", "high"),
+            "done/1.png: no such folder of pictures; done/1.png: expected .onnx",
+        ),
         (("dimma",), "a model needs dark photos"),
         (
             ("done", "--reference", "high", "--metrics", "psnrr"),
@@ -487,6 +529,16 @@ def test_compare_gives_paired_differences(lowlight, place):
     status, out, _ = lowlight("compare", "of-done/report.json", "of-worse")
     assert status == 0
     assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
+
+
+def test_compare_names_once_what_only_some_results_have(lowlight, place, without_lpips):
+    columns = {"a": "ssim,lpips_alex", "b": "ssim,lpips_alex,ssim_grey", "c": "ssim"}
+    for name, metrics_ in columns.items():
+        arguments = ("--reference", "high", "--protocol", "raw", "--metrics", metrics_, "-o", name)
+        assert lowlight("evaluate", "done", *arguments)[0] == 0
+    said = [line for line in lowlight("compare", "a", "b", "c")[1].splitlines() if "only some" in line]
+    assert [line.removeprefix("note: ") for line in said] == ["only some results have raw.ssim_grey"]
+    assert "only some" not in lowlight("compare", "a", "c")[1]
 
 
 def test_results_on_other_photos_are_not_compared(lowlight, place):

@@ -108,7 +108,7 @@ def evaluate(
     Exit status: 0 all photos measured, 1 some could not be, 2 wrong use.
     """
     from lowlight.evaluation import pairing, plan, report, scoring
-    from lowlight.evaluation.benchmarks import find_benchmark
+    from lowlight.evaluation.benchmarks import departure, find_benchmark
 
     is_model = _is_model(what)
     chosen = find_benchmark(benchmark[0]) if benchmark else None
@@ -130,9 +130,12 @@ def evaluate(
     given: dict[Role, Path | None] = {"result": finished, "low": low, "reference": reference}
     folders = {role: folder for role, folder in given.items() if folder is not None}
     faults: list[str] = []
+    other = ""
     if chosen and benchmark:
         cases, faults = plan.cases_of_set(chosen, split, benchmark[1], finished, patterns)
         split = split or chosen.default_split
+        other = departure(chosen, benchmark[1], split)
+        faults += [other] if other else []
     else:
         cases = plan.cases_in(folders, patterns)
     recipe = None if preset is None else plan.find_preset(preset)
@@ -174,6 +177,7 @@ def evaluate(
     data = scoring.Data(
         set=chosen.name if chosen else "",
         split=split or "",
+        as_published=chosen is not None and not other,
         folders={role: str(folder) for role, folder in folders.items()},
     )
     options = {
@@ -193,13 +197,15 @@ def evaluate(
 def _is_model(what: str) -> bool:
     """Whether MODEL|DIR names a model; a name that is both, or neither, is refused."""
     from lowlight import places
+    from lowlight.weights import open_weights
 
     if Path(what).is_dir():
         if what in places.candidates():
             raise UseError(f"{what} is a model and a folder; for the folder write ./{what}")
         return False
     try:
-        places.find(what)
+        if what not in places.candidates():
+            open_weights(what)
     except WeightsError as error:
         raise UseError(f"{what}: no such folder of pictures; {error}") from None
     return True

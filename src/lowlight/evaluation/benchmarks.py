@@ -346,6 +346,25 @@ def check(
     return list(found.values())
 
 
+def departure(benchmark: Benchmark, folder: Path, split: str | None = None) -> str:
+    """In one line, where a folder differs from the set as published, so that no number on both compares; or empty.
+
+    Raises UseError like ``check``.
+    """
+    problems = [
+        f"{part.part}: {problem}"
+        for part in check(benchmark, folder, split or benchmark.default_split)
+        for problem in part.problems
+    ]
+    if not problems:
+        return ""
+    more = f", and {len(problems) - 1} more (`lowlight data check` lists them)" if problems[1:] else ""
+    return (
+        f"{shown(folder)} is not {benchmark.name} as published, so no published number stands beside: "
+        f"{problems[0]}{more}"
+    )
+
+
 def _check_part(part: Part, folder: Path) -> Checked:
     problems: list[str] = []
     missing = [name for name in part.folders if not (folder / part.low / name).is_dir()]

@@ -92,9 +92,11 @@ def tail(report: Report) -> list[str]:
 def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]], str]:
     """Header, rows and a last line: published numbers of the same data, protocol and metric variant.
 
-    reports: by the names that their rows get, all on the same data.
+    reports: by the names that their rows get, all on the same data. Nothing is found where that is not the whole set.
     """
     first = next(iter(reports.values()))
+    if not first.data.as_published or any(report.failed for report in reports.values()):
+        return [], [], ""
     measured: dict[str, list[list[str]]] = {}
     for name, report in reports.items():
         for column in report.columns:

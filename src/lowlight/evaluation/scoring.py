@@ -80,6 +80,8 @@ class Data(_Part):
 
     set: str = ""
     split: str = ""
+    as_published: bool = False
+    """The folder was checked: it holds what the set's publisher says."""
     folders: dict[str, str] = {}
 
 
