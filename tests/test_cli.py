@@ -452,7 +452,7 @@ def test_fast_takes_the_twin_of_a_name_a_file_or_itself(tmp_path):
         (["export", "a.safetensors", "-o", "there.onnx", "--overwrite"], 1, "a.safetensors: expected"),
         (["train", "missing.yaml"], 1, "missing.yaml: no such file"),
         (["train", "a.yaml", "steps"], 2, "expected KEY=VALUE"),
-        (["train", "a.yaml", "steps=0"], 2, "a.yaml: name is missing"),
+        (["train", "a.yaml", "steps=0"], 2, "a.yaml: unknown key colour; known here: name, "),
         (["info", "missing.png"], 1, "missing.png: no such file"),
         (["methods", "nobody"], 2, "there are: dimma"),
     ],

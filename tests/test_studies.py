@@ -52,8 +52,21 @@ def test_unknown_studies_and_settings_are_named() -> None:
         studies.check("unknown", [])
     with pytest.raises(RecipeError, match="unknown key foto; known here: photos, model"):
         studies.check("lightness", ["photos=here", "foto=there"])
-    with pytest.raises(RecipeError, match="study lightness: photos is missing"):
-        studies.check("lightness", [])
+    with pytest.raises(RecipeError, match="unknown key photo; known here: photos, model"):
+        studies.check("lightness", ["photo=here"])
+
+
+def test_missing_settings_are_told_with_all_that_can_be_set() -> None:
+    with pytest.raises(RecipeError) as told:
+        studies.check("lightness", ["scenes=3"])
+    assert str(told.value) == (
+        "study lightness: missing: photos; its settings: photos (required), model=dimma, "
+        "wanted=[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8], scenes=null"
+    )
+    with pytest.raises(
+        RecipeError, match=r"missing: low, reference, results; its settings: .*model=llflow-torch"
+    ):
+        studies.check("activation", [])
 
 
 def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:

@@ -59,7 +59,10 @@ def validate(model: type[_Model], values: Mapping[str, Any], where: str, prefix:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
+        first, *others = error.errors()
+        if first["type"] == "missing":  # an unknown key beside it may be the same, misspelt
+            beside = (each for each in others if each["loc"][:-1] == first["loc"][:-1])
+            first = next((each for each in beside if each["type"] == "extra_forbidden"), first)
         place = [str(part) for part in first["loc"]]
         key = ".".join(part for part in [prefix, *_written(values, first["loc"])] if part)
         if first["type"] == "extra_forbidden":

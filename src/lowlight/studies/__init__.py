@@ -19,8 +19,10 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core import to_jsonable_python
 
-from lowlight.errors import UseError
+from lowlight.errors import RecipeError, UseError
 from lowlight.photo import Photo, write_photo
 from lowlight.values import override, validate
 from lowlight.weights import write_file
@@ -106,7 +108,21 @@ def check(name: str, changes: Sequence[str]) -> Settings:
     values: dict[str, Any] = {}
     for change in changes:
         override(values, change)
-    return validate(find(name).Settings, values, f"study {name}")
+    model = find(name).Settings
+    missing = [key for key, field in model.model_fields.items() if field.is_required() and key not in values]
+    if missing and not values.keys() - model.model_fields.keys():
+        settings = ", ".join(_with_default(key, field) for key, field in model.model_fields.items())
+        raise RecipeError(f"study {name}: missing: {', '.join(missing)}; its settings: {settings}")
+    return validate(model, values, f"study {name}")
+
+
+def _with_default(key: str, setting: FieldInfo) -> str:
+    """A setting as it may be written; what is long is left out."""
+    if setting.is_required():
+        return f"{key} (required)"
+    value = to_jsonable_python(setting.default)
+    text = value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
+    return f"{key}={text if len(text) < 60 else '...'}"
 
 
 def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
