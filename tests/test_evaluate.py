@@ -143,6 +143,20 @@ def test_a_metric_whose_weights_are_missing_leaves_its_column_empty(lowlight, pl
     assert "raw.lpips_alex" not in Path("report/photos.csv").read_text()
 
 
+def test_default_metrics_whose_weights_are_missing_are_one_short_line(lowlight, place, without_lpips):
+    arguments = ("--protocol", "raw", "--pictures", "0", "-o", "report")
+    status, out, _ = lowlight("evaluate", "done", "--reference", "high", *arguments)
+    assert status == 0
+    report = read_report(Path("report"))
+    assert report.column("raw.lpips_alex") is None
+    assert report.photos[0].values.keys() == {column.name for column in report.columns}
+    for text in (out, *(Path(f"report/report.{kind}").read_text("utf-8") for kind in ("md", "html"))):
+        [line] = [line for line in re.split(r"\n|</li>", text) if "lpips" in line]
+        assert "no lpips_alex,lpips_vgg: weights or a package that they need are not here" in line
+        assert line.endswith("--metrics lpips_alex,lpips_vgg says which")
+        assert "lpips.pth" not in text
+
+
 def test_a_pooled_value_is_that_of_the_pool(place):
     cases = [Case(name, Path(f"done/{name}.png"), None, Path(f"high/{name}.png")) for name in NAMES]
     found = score(Finished(), cases, {"raw": ("psnr_dimma_val", "psnr")})
@@ -598,7 +612,7 @@ def test_a_folder_and_a_model_without_torch(place):
             timeout=300,
         )
         assert done.returncode == 0, done.stderr
-        assert "no lpips_alex" in done.stdout
+        assert done.stdout.count("no lpips_alex,lpips_vgg: ") == 1
         assert read_report(Path(f"of-{what[0]}")).column("raw.psnr").count == 3
 
 

@@ -170,6 +170,8 @@ def evaluate(
     keep = None if output is None or not is_model else report.keeper(output)
     with _progress(len(cases)) as advance:
         scores = scoring.score(system, cases, columns, constant=constant, keep=keep, progress=advance)
+    if metrics is None and preset is None:  # nobody asked for what can't be measured here
+        scores = scoring.without_missing(scores)
     scores.failed = {**broken, **scores.failed}
     _say(*(f"{name}: {why}" for name, why in scores.failed.items()))
     if not scores.rows:

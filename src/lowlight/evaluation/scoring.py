@@ -397,6 +397,23 @@ def score(
     return Scores([_column(p, m, tally) for (p, m), tally in tallies.items()], rows, failed, warnings)
 
 
+def without_missing(scores: Scores) -> Scores:
+    """The same without the columns that nothing could be measured in here, and one warning in their place."""
+    missing = {column.name for column in scores.columns if column.missing}
+    if not missing:
+        return scores
+    names = ",".join(dict.fromkeys(column.metric for column in scores.columns if column.missing))
+    line = f"no {names}: weights or a package that they need are not here; --metrics {names} says which"
+    rows = [
+        row.model_copy(
+            update={"values": {name: value for name, value in row.values.items() if name not in missing}}
+        )
+        for row in scores.rows
+    ]
+    columns = [column for column in scores.columns if not column.missing]
+    return Scores(columns, rows, scores.failed, [*scores.warnings, line])
+
+
 def _score_case(
     system: Judged,
     loaded: Loaded,
