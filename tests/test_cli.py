@@ -384,6 +384,15 @@ def test_models(lowlight):
     assert shipped["sha256"] == enhancer.load("dimma", threads=1).fingerprint
 
 
+def test_a_method_without_weights_is_told_from_an_unknown_name(lowlight, monkeypatch):
+    make("dark.png")
+    monkeypatch.setattr(places, "candidates", lambda: {"dimma": Path("dimma.onnx")})
+    status, _, err = lowlight("enhance", "dark.png", "--model", "llflow")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "no model is called 'llflow': it is a method without weights here; train or import them" in err
+    assert "method" not in lowlight("enhance", "dark.png", "--model", "flow")[2]
+
+
 def test_info(lowlight):
     make("dark.png")
     status, out, err = lowlight("info", "dark.png")

@@ -115,7 +115,8 @@ def test_grey_stays_grey_and_depth_stays(call: Call) -> None:
         (["dim", "a.png"], "Missing option '--model'"),
         (["dim", "a.png", "--model", "camera", "--factor", "0.1"], "greater than or equal to 0.3"),
         (["dim", "a.png", "--model", "dimma"], "expected a dimmer, found a network that enhances photos"),
-        (["dim", "a.png", "--model", "nobody"], "no model is called 'nobody'"),
+        (["dim", "a.png", "--model", "nobody"], "no dimmer is called 'nobody'; dimmers by name: camera\n"),
+        (["dim", "a.png", "--model", "nobody.safetensors"], "nobody.safetensors: no such weights file"),
         (
             ["enhance", "a.png", "--model", "camera"],
             "expected a network that enhances photos, found a dimmer",
@@ -128,6 +129,13 @@ def test_what_does_not_fit_is_one_line(call: Call, arguments: list[str], said: s
     assert (status > 0, out) == (True, "")
     assert said in err
     assert not Path("a.dimmed.png").exists()
+
+
+def test_without_a_dimmer_the_way_to_one_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOWLIGHT_CACHE", "empty")
+    status, _, err = call("dim", "a.png", "--model", "nobody")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "none is at hand: make one, by recipes/dimma-dimmer.yaml or `lowlight import`" in err
 
 
 def test_a_dimmer_describes_itself(call: Call) -> None:

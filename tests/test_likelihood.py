@@ -16,6 +16,7 @@ from PIL import Image
 import lowlight as package
 import tiny_density
 from llflow_numbers import numbers, published
+from lowlight import places
 from lowlight.errors import EngineError, PhotoError, UseError
 from lowlight.likelihoods import Judge, activation_map, likelihood
 from lowlight.methods.llflow import LLFlow
@@ -203,6 +204,24 @@ def test_maps_replace_nothing(place: Path, lowlight: Run) -> None:
     status, _, err = lowlight(*arguments, "sub/good.png")
     assert status == 2
     assert "two candidates have one name" in err
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ([], "no weights with a likelihood are called 'llflow-torch': train recipes/llflow.yaml or import"),
+        (["--model", "nobody"], "no model is called 'nobody'"),
+        (["--model", "dimma"], "method dimma gives no likelihoods"),
+    ],
+)
+def test_models_without_likelihoods_are_wrong_use(
+    place: Path, lowlight: Run, monkeypatch: pytest.MonkeyPatch, model: list[str], said: str
+) -> None:
+    shipped = {"dimma": places.find("dimma")}
+    monkeypatch.setattr(places, "candidates", lambda: shipped)
+    status, out, err = lowlight("likelihood", "low.png", "good.png", *model)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert said in err
 
 
 def test_without_torch_one_line_says_so(place: Path, lowlight: Run, monkeypatch: pytest.MonkeyPatch) -> None:

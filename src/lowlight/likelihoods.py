@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from lowlight import methods, places, tiles, weights
 from lowlight.enhancer import free_memory, from_array
-from lowlight.errors import EngineError, PhotoError, UseError
+from lowlight.errors import EngineError, PhotoError, UseError, WeightsError
 from lowlight.methods import Array, Method, Samples
 from lowlight.photo import Photo, read_photo, to_float
 
@@ -114,8 +114,7 @@ class Judge:
         self, method: Method, network: nn.Module, *, dequantised: bool, memory: int | None = None
     ) -> None:
         """dequantised: trained with noise on the reference. memory: bytes; default: half of what is free."""
-        if not hasattr(network, "log_likelihood"):
-            raise UseError(f"method {method.name} gives no likelihoods: its network is no density of photos")
+        _check_density(method.name, network)
         self.method = method
         self.network = network.eval().requires_grad_(False)
         self.dequantised = dequantised
@@ -124,8 +123,16 @@ class Judge:
     @classmethod
     def load(cls, model: str | Path = places.DENSITY, memory: int | None = None) -> Judge:
         """By a model's name or a .safetensors file. Raises WeightsError, and UseError for a method without."""
+        if model == places.DENSITY not in places.candidates() and not Path(model).exists():
+            raise WeightsError(
+                f"no weights with a likelihood are called {model!r}: train recipes/llflow.yaml or import the "
+                "authors' by `lowlight import`, see docs/llflow.md, and name them by --model"
+            )
         opened = weights.open_weights(model, part="")
         header = opened.header
+        _check_density(header.method, methods.room(header.method, "network").Network)
+        if opened.kind != "safetensors":
+            raise WeightsError(f"{opened.path}: a graph gives no likelihoods; expected .safetensors")
         method = methods.create(header.method, header.config, opened.arrays)
         noise = header.recipe.get("settings", {}).get("noise_levels")
         return cls(method, load_network(opened), dequantised=noise is not None, memory=memory)
@@ -196,6 +203,12 @@ def activation_map(slopes: Array) -> NDArray[np.uint8]:
     """
     ranks = np.searchsorted(np.sort(slopes, axis=None), slopes, side="right")
     return np.rint(255 * ranks / slopes.size).astype(np.uint8)
+
+
+def _check_density(method: str, network: object) -> None:
+    """network: the module or its class."""
+    if not hasattr(network, "log_likelihood"):
+        raise UseError(f"method {method} gives no likelihoods: its network is no density of photos")
 
 
 def _photo(picture: Any) -> Photo:

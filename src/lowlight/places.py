@@ -64,7 +64,11 @@ def find(name_or_path: str | Path) -> Path:
         exists = False
     if exists:
         raise WeightsError(f"{path}: expected a weights file, found a folder or device")
+    from lowlight import methods
+
     missing = f"{path}: no such weights file" if path.suffix else f"no model is called {str(path)!r}"
+    if str(path) in methods.names():
+        missing += ": it is a method without weights here; train or import them, see docs/training.md and docs/import.md"
     raise WeightsError(f"{missing}; models by name: {', '.join(known) or 'none'}")
 
 

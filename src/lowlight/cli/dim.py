@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,7 +43,9 @@ def dim(
     model: Annotated[
         str,
         typer.Option(
-            metavar="NAME|FILE", help="The dimmer: a camera, learned from pairs.", show_default=False
+            metavar="NAME|FILE",
+            help="The dimmer: a camera, learned from pairs by recipes/dimma-dimmer.yaml, or imported.",
+            show_default=False,
         ),
     ],
     output: Annotated[str | None, output_option(OWN)] = None,
@@ -76,7 +80,7 @@ def dim(
     plan = make_plan(inputs, output, wanted=format, own=OWN)
     to_stdout = check_streams(plan, json_lines)
     try:
-        camera = places.find(model)
+        camera = _find(model)
         if not plan.jobs:
             Run(plan, json_lines, to_stdout).end()
 
@@ -96,6 +100,19 @@ def dim(
         at_once=min(jobs or cores(), len(plan.jobs)),
     )
     Run(plan, json_lines, to_stdout).do(_Camera(dimmer), settings)
+
+
+def _find(model: str) -> Path:
+    """The dimmer's file. Raises WeightsError naming the dimmers that exist, not the other weights."""
+    there = os.path.exists(model)  # noqa: PTH110 - false, and no error, for what can be no name
+    if there or Path(model).suffix or model in places.candidates():
+        return places.find(model)
+    from lowlight.methods.dimma.dimmer import PART
+    from lowlight.weights import available
+
+    known = ", ".join(weights.path.stem for weights in available() if weights.header.part == PART)
+    make = "none is at hand: make one, by recipes/dimma-dimmer.yaml or `lowlight import`, see docs/dimma.md"
+    raise WeightsError(f"no dimmer is called {model!r}; {f'dimmers by name: {known}' if known else make}")
 
 
 class _Camera:

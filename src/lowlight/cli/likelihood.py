@@ -39,7 +39,7 @@ def likelihood(
     Exit status: 0 all judged, 1 some could not be, 2 wrong use.
     """
     from lowlight.cli._tables import print_table
-    from lowlight.errors import LowlightError, UseError, shown
+    from lowlight.errors import LowlightError, UseError, WeightsError, shown
     from lowlight.photo import Photo, read_photo, write_photo
 
     targets = [None if maps is None else maps / f"{each.stem}.map.png" for each in candidates]
@@ -52,7 +52,10 @@ def likelihood(
 
     from lowlight.likelihoods import Judge, activation_map
 
-    judge = Judge.load(model, size)
+    try:
+        judge = Judge.load(model, size)
+    except WeightsError as error:
+        raise UseError(str(error)) from error
     given = judge.given(read_photo(low).samples, slopes=maps is not None)
     records = []
     for candidate, target in zip(candidates, targets, strict=True):
