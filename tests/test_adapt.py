@@ -96,6 +96,11 @@ def test_wrong_use_is_one_line(
     ]
 
 
+def test_photos_are_looked_for_before_the_pairs(lowlight: Any, folder: Path) -> None:
+    given = ["--from", "base.safetensors", "--pairs", "pairs", "-o", "mine.onnx", "--photos", "gone"]
+    assert lowlight("adapt", *given) == (2, "", "lowlight: --photos gone: expected a folder of photos\n")
+
+
 def test_all_bad_pairs_are_told_before_anything_is_trained(lowlight: Any, folder: Path) -> None:
     for name in ("0", "2"):
         Image.fromarray(place(90)).save(folder / "pairs" / "dark" / f"{name}.png")

@@ -49,6 +49,8 @@ def adapt(
         raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
     if out.exists() and not overwrite:
         raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    if photos is not None and not photos.is_dir():
+        raise UseError(f"--photos {shown(photos)}: expected a folder of photos")
     from lowlight.machine import cores
 
     weights = _weights(start)
