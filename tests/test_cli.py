@@ -425,11 +425,29 @@ def test_info_of_several_files_measures_photos_and_finds_damage(lowlight):
 
 
 def test_info_prints_the_recipe_as_yaml(lowlight):
-    recipe = json.loads(lowlight("info", "dimma", "--json")[1])["recipe"]
+    recipes = json.loads(lowlight("info", "dimma", "--json")[1])["recipe"]["mean of"]
     lines = lowlight("info", "dimma")[1].partition("\n  recipe:\n")[2].splitlines()
     inside = [line for line in lines if line.startswith("    ")]
-    assert yaml.safe_load("\n".join(inside)) == recipe
-    assert len(inside) > 20
+    [(count, first), *others] = [
+        pair for each in yaml.safe_load("\n".join(inside))["mean of"] for pair in each.items()
+    ]
+    assert (count, first) == (f"{recipes.count(recipes[0])} x", recipes[0])
+    assert sum(int(count.split()[0]) for count, _ in [(count, first), *others]) == len(recipes)
+    assert all("config" not in each for _, each in others), "what is as in the first is not said again"
+
+
+def test_equal_recipes_of_a_mean_are_shown_once():
+    from lowlight.cli.info import _short
+
+    first = {"steps": 5, "run": {"hours": 1, "seed": 0}, "start": "a"}
+    other = {"steps": 5, "run": {"hours": 2, "seed": 0, "step": 4}}
+    assert _short({"mean of": [first, other, first]}) == {
+        "mean of": [
+            {"2 x": first},
+            {"1 x, as the first but": {"run": {"hours": 2, "step": 4}, "start": None}},
+        ]
+    }
+    assert _short(first) == first
 
 
 def test_the_default_model_is_listed_first(lowlight):

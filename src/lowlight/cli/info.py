@@ -34,13 +34,35 @@ def info(
         if described:
             records.append({"file": file, **described})
             if not as_json:
-                print_described(file, described)
+                recipe = {"recipe": _short(described["recipe"])} if "recipe" in described else {}
+                print_described(file, described | recipe)
         for error in errors:
             print(f"lowlight: {shown(str(error))}", file=sys.stderr)
     if as_json and records:
         print(json.dumps(records if len(files) > 1 else records[0], indent=2))
     if failed:
         raise typer.Exit(1)
+
+
+def _short(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A mean's recipes, equal ones once with their count, and of each but the first only what differs from it."""
+    whole = recipe.get("mean of")
+    if not whole:
+        return recipe
+    first, *others = (each for index, each in enumerate(whole) if each not in whole[:index])
+    changed = [{f"{whole.count(each)} x, as the first but": _changes(first, each)} for each in others]
+    return recipe | {"mean of": [{f"{whole.count(first)} x": first}, *changed]}
+
+
+def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What ``new`` has otherwise; null: it has not."""
+    changes = {}
+    for key in [*new, *(key for key in old if key not in new)]:
+        before, after = old.get(key), new.get(key)
+        if before != after:
+            nested = isinstance(before, dict) and isinstance(after, dict)
+            changes[key] = _changes(before, after) if nested else after
+    return changes
 
 
 def _describe(file: str) -> tuple[dict[str, Any], list[LowlightError]]:
