@@ -60,8 +60,10 @@ def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     for key in [*new, *(key for key in old if key not in new)]:
         before, after = old.get(key), new.get(key)
         if before != after:
-            nested = isinstance(before, dict) and isinstance(after, dict)
-            changes[key] = _changes(before, after) if nested else after
+            if isinstance(before, dict) and isinstance(after, dict):
+                changes[key] = _changes(before, after)
+            else:
+                changes[key] = after
     return changes
 
 
