@@ -56,7 +56,7 @@ def _short(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """What ``new`` has otherwise; null: it has not."""
-    changes = {}
+    changes: dict[str, Any] = {}
     for key in [*new, *(key for key in old if key not in new)]:
         before, after = old.get(key), new.get(key)
         if before != after:
