@@ -321,13 +321,14 @@ class Enhancer:
                     continue
                 if kept is not None:
                     kept.result()
-                kept = second.submit(keep, result, spread, window)
+                if waiting:
+                    kept = second.submit(keep, result, spread, window)
+                else:  # the last, and a small photo's only one: nothing is left to wait beside
+                    keep(result, spread, window)
                 done += window.height * window.width
                 count += 1
                 if progress is not None:
                     progress(done / (photo.height * photo.width))
-            if kept is not None:
-                kept.result()
         return deep, values, count, deviation
 
     def _frame(self, photo: Photo) -> tuple[tuple[int, int], tuple[int, int]] | None:
