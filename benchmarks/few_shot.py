@@ -131,12 +131,11 @@ def table(found: Row) -> str:
     lines = [f"| PSNR dB / SSIM | {' | '.join(f'list {name}' for name in LISTS)} | mean |", "|---" * 7 + "|"]
     before = f"{found['before']['psnr']:.2f} / {found['before']['ssim']:.3f}"
     lines.append(f"| before {f'| {before} ' * 6}|")
-    for arm in ARMS:
-        rows = found.get(arm, {})
+    for arm, rows in ((arm, found[arm]) for arm in ARMS if arm in found):
         cells = [
             f"{rows[name]['psnr']:.2f} / {rows[name]['ssim']:.3f}" if name in rows else "" for name in LISTS
         ]
-        means = [np.mean([row[key] for row in rows.values()]) if rows else np.nan for key in ("psnr", "ssim")]
+        means = [np.mean([row[key] for row in rows.values()]) for key in ("psnr", "ssim")]
         lines.append(f"| {arm} | {' | '.join(cells)} | {means[0]:.2f} / {means[1]:.3f} |")
     return "\n".join(lines)
 
