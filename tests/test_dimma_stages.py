@@ -90,6 +90,7 @@ def test_narrow_mixtures_have_a_finite_gradient() -> None:
     assert all(each.grad is not None and each.grad.isfinite().all() for each in network.parameters())
 
 
+@pytest.mark.slow
 def test_training_of_the_release() -> None:
     """Three epochs of its script: inputs, losses, gradient, weights after one and six steps."""
     fixture = np.load(FIXTURES / "calibration.npz")

@@ -427,6 +427,7 @@ def test_extreme_shapes(size, kind):
     np.testing.assert_allclose(again.samples.astype(int), array, atol=3)
 
 
+@pytest.mark.slow
 def test_many_threads_at_once(tmp_path):
     arrays = [pictures.noise(50, 60, 3, np.uint16 if i % 2 else np.uint8, seed=i) for i in range(8)]
     profile = pictures.profile(pictures.DISPLAY_P3)

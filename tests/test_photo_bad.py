@@ -120,6 +120,7 @@ def test_cut_while_it_is_read(kind, tmp_path):
         assert rows is None or np.concatenate(rows).shape == (400, 400, 3)  # it had been read before
 
 
+@pytest.mark.slow
 @settings(max_examples=250, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_damaged_anyhow(data):
@@ -524,6 +525,7 @@ while True:
 # --- memory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_failure_keeps_no_pixels_and_no_files(kind, tmp_path):
     """Not even until the garbage is collected: the next photo needs the memory and the disk."""

@@ -593,6 +593,7 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
         save(tmp_path / "cache" / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_processes_that_write_one_file_at_once_leave_a_whole_one(tmp_path: Path) -> None:
     program = (
         "import sys; import numpy as np; from pathlib import Path; from lowlight.weights import *\n"
