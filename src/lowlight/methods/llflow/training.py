@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from lowlight import equalise
 from lowlight.methods.llflow import Config
 from lowlight.methods.llflow.network import Network, colour_map
 from lowlight.nn.flow import Map, find_non_finite, log_prob
+from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
@@ -44,8 +45,12 @@ class Flow(stage.Stage):
         """Weight of the negative log-likelihood, in bits per pixel position."""
         l1: float = Field(0.0, ge=0)
         """Weight of the absolute error of the picture that the flow gives from its mean, run backwards."""
-        l1_from: float = Field(0.0, ge=0, le=1)
-        """Share of the steps after which that weight counts."""
+        gained: float = Field(0.0, ge=0)
+        """Weight of the same after the one gain that gives the picture its reference's mean."""
+        psnr: float = Field(0.0, ge=0)
+        """Weight of the logarithm of its mean squared error after that gain."""
+        picture_from: float = Field(0.0, ge=0, le=1)
+        """Share of the steps after which these three weights count."""
         reference_share: float = Field(0.2, ge=0, le=1)
         """Share of the steps in which the prior's mean is the reference's colour map, not the encoder's."""
         noise_levels: float | None = Field(None, gt=0)
@@ -81,9 +86,16 @@ class Flow(stage.Stage):
         terms: dict[str, Tensor] = {}
         if chosen.nll:
             terms |= self._likelihood(flow, colours, batch, moment)
-        if chosen.l1 and moment.step >= chosen.l1_from * moment.total:
+        weights = {"l1": chosen.l1, "gained": chosen.gained, "psnr": chosen.psnr}
+        if any(weights.values()) and moment.step >= chosen.picture_from * moment.total:
             picture = flow.inverse(self.network.mean(colours))[0]
-            terms["l1"] = chosen.l1 * absolute_error(picture, batch.light)
+            finite = torch.where(torch.isfinite(picture), picture, batch.light)
+            errors: dict[str, Callable[[], Tensor]] = {
+                "l1": lambda: absolute_error(picture, batch.light),
+                "gained": lambda: absolute_error(gained(finite, batch.light), batch.light),
+                "psnr": lambda: log_error(gained(finite, batch.light), batch.light).mean(),
+            }
+            terms |= {name: weight * errors[name]() for name, weight in weights.items() if weight}
         return terms
 
     def _likelihood(self, flow: Map, colours: Tensor, batch: Batch, moment: Moment) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ from lowlight.methods.dimma.lightness import (
 )
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
+from lowlight.nn.gained import gained, log_error
 from lowlight.nn.structure import ssim, structure
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
@@ -33,8 +34,6 @@ from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 FEWEST_EXPOSURES = 50
 """Below this many pairs automatic lightness is not learned."""
-GAINS = (0.5, 2.0)
-"""Bounds of the gain in ``gained``, so that a black prediction does not ask for an infinite one."""
 
 Fault = Literal["crop_observation", "whole_steps", "trained_lpips"]
 
@@ -164,8 +163,8 @@ class Paired(stage.Stage):
         terms: dict[str, Callable[[], Tensor]] = {
             "mse": lambda: F.mse_loss(predicted, light),
             "l1": lambda: F.l1_loss(predicted, light),
-            "gained": lambda: F.l1_loss(predicted * _gain(predicted, light), light),
-            "psnr": lambda: _log_error(predicted * _gain(predicted, light), light).mean(),
+            "gained": lambda: F.l1_loss(gained(predicted, light), light),
+            "psnr": lambda: log_error(gained(predicted, light), light).mean(),
             "ssim": lambda: 1 - ssim(predicted, light).mean(),
             "lpips": lpips,
             "structure": lambda: structure(predicted, light).mean(),
@@ -183,17 +182,6 @@ def fit_estimator(data: Mixture) -> dict[str, Array]:
     thumbnails = (statistics.thumbnail(dark.pixels.cpu().numpy(), THUMBNAIL) for dark, _ in pairs)
     darks = [features(dark.counts, grid) for (dark, _), grid in zip(pairs, thumbnails, strict=True)]
     return fit(darks, means)[0]
-
-
-def _gain(predicted: Tensor, light: Tensor) -> Tensor:
-    """(batch, 1, 1, 1): what brings each prediction, clipped, to its reference's mean."""
-    means = predicted.clamp(0, 1).mean(dim=(1, 2, 3), keepdim=True)
-    return (light.mean(dim=(1, 2, 3), keepdim=True) / means.clamp(min=1e-3)).clamp(*GAINS)
-
-
-def _log_error(predicted: Tensor, light: Tensor) -> Tensor:
-    """(batch,): logarithm of the mean squared error, not far below that of 50 dB."""
-    return ((predicted - light) ** 2).mean(dim=(1, 2, 3)).add(1e-5).log()
 
 
 def _count(pictures: Tensor) -> NDArray[np.float64]:
