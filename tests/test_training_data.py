@@ -277,3 +277,45 @@ def test_dark_twins_have_the_noise_asked_for() -> None:
     dark = darken(light, noisy, np.random.default_rng(0)) / 255
     linear = np.where(dark <= 0.04045, dark / 12.92, ((dark + 0.055) / 1.055) ** 2.4)
     assert abs(linear.std() - 0.003) < 0.0003
+
+
+def test_grain_makes_noise_alike_over_its_size() -> None:
+    """Neighbours' noise: apart at grain 1, nearly one at grain 4; its strength stays."""
+
+    def noise(grain: float) -> NDArray[np.float64]:
+        ranges = Darkening(
+            exposure=(0.2, 0.2),
+            cast=0,
+            shot=(1e-12, 1e-12),
+            read=(0.003, 0.003),
+            tone=0,
+            black=0,
+            correlation=(0, 0),
+            grain=(grain, grain),
+        )
+        dark = darken(np.full((96, 160, 3), 200, np.uint8), ranges, np.random.default_rng(0))
+        return dark - dark.mean()
+
+    fine, coarse = noise(1), noise(4)
+    assert abs((fine[1:] * fine[:-1]).mean() / fine.var()) < 0.03
+    assert (coarse[1:] * coarse[:-1]).mean() / coarse.var() > 0.8
+    assert (coarse[:, 1:] * coarse[:, :-1]).mean() / coarse.var() > 0.8
+    assert coarse.std() == pytest.approx(fine.std(), rel=0.1)
+
+
+def test_compressed_twins_are_what_jpeg_leaves() -> None:
+    """A JPEG of low quality keeps few of a block's frequencies."""
+    light = np.random.default_rng(1).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    plain, compressed = (
+        darken(light, Darkening(compressed=share, quality=(50, 50)), np.random.default_rng(0))
+        for share in (0.0, 1.0)
+    )
+    assert compressed.shape == plain.shape
+
+    def strength(rgb: NDArray[np.uint8]) -> float:
+        """Root mean square of the blocks' values, apart from their own means."""
+        grey = rgb.mean(axis=2).reshape(8, 8, 8, 8)
+        return float((grey - grey.mean(axis=(1, 3), keepdims=True)).std())
+
+    assert strength(compressed) < 0.6 * strength(plain)
+    assert abs(compressed.mean() - plain.mean()) < 1
