@@ -38,7 +38,6 @@ from lowlight.weights import (
     open_weights,
     save_safetensors,
     sealed,
-    write_file,
 )
 
 HEADER = Header(
@@ -569,28 +568,6 @@ def test_metadata_that_stands_twice_is_refused(tmp_path: Path) -> None:
 
 
 # Writing
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = save(tmp_path / "a.safetensors")
-    before = path.read_bytes()
-
-    def full(descriptor: int) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(WeightsError, match=r"a\.safetensors: cannot be written: No space left on device"):
-        write_file(path, b"new")
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "cache").write_text("a file where the folder should be")
-    with pytest.raises(WeightsError, match=r"a\.safetensors: cannot be written"):
-        save(tmp_path / "cache" / "a.safetensors")
 
 
 @pytest.mark.slow

@@ -15,9 +15,7 @@ import json
 import logging
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -28,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lowlight import methods
 from lowlight.errors import WeightsError
+from lowlight.files import write_file
 from lowlight.methods import Array
 from lowlight.places import cache_folder as cache_folder
 from lowlight.places import candidates
@@ -515,20 +514,3 @@ def _protobuf(body: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 def sealed(build: Callable[[str], bytes]) -> bytes:
     """A file's bytes with its seal in place; ``build`` makes them for a given seal of 64 digits."""
     return build(hashlib.sha256(build(_BLANK_SEAL)).hexdigest())
-
-
-def write_file(path: Path, data: bytes) -> None:
-    """Write under a temporary name in the same folder, sync, rename: there is never half a file."""
-    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):  # gone where all went well
-            temporary.unlink()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 import tempfile
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -16,6 +14,7 @@ import numpy as np
 from lowlight import colour, containers, netpbm
 from lowlight.containers import Format
 from lowlight.errors import PhotoError, naming
+from lowlight.files import replacing
 from lowlight.libvips import VipsError, failing, image_of, reason, rounded, vips
 from lowlight.metadata import Metadata, edit_exif, edit_xmp
 
@@ -43,19 +42,8 @@ def write_file(photo: Photo, target: Path, order: Order) -> tuple[str, ...]:
         mode = _mode(target)
         with tempfile.TemporaryFile(dir=target.parent) as bare:
             changes, notes = _encode(photo, bare, order)
-            temporary = target.parent / f".lowlight-{secrets.token_hex(8)}.part"
-            try:
-                with temporary.open("xb") as file:
-                    if mode is not None:
-                        temporary.chmod(mode)
-                    containers.copy_spliced(bare, file, changes)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(target)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        _sync_folder(target.parent)
+            with replacing(target, mode) as file:
+                containers.copy_spliced(bare, file, changes)
         return notes
 
 
@@ -70,16 +58,6 @@ def _mode(target: Path) -> int | None:
             f"can't be written: this is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}"
         )
     return stat.S_IMODE(mode)
-
-
-def _sync_folder(folder: Path) -> None:
-    # Windows has no such thing, and some network file systems refuse.
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ def compare(
 ) -> None:
     """Compare results on the same photos, with paired bootstrap intervals."""
     from lowlight.evaluation import comparing, report
-    from lowlight.weights import write_file
+    from lowlight.files import write_file
 
     if len(results) < 2:
         raise UseError("expected at least two results to compare")

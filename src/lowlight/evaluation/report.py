@@ -13,8 +13,8 @@ from lowlight.evaluation import leaderboard
 from lowlight.evaluation.metrics import Picture
 from lowlight.evaluation.pairing import listed
 from lowlight.evaluation.scoring import Column, Report
+from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
-from lowlight.weights import write_file
 
 FILES = ("report.json", "photos.csv", "report.md", "report.html")
 RESULTS = "results"

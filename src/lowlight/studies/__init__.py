@@ -23,9 +23,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
 from lowlight.errors import RecipeError, UseError
+from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
 from lowlight.values import override, validate
-from lowlight.weights import write_file
 
 Cell = str | float | int | None
 Say = Callable[[str], None]

@@ -14,8 +14,9 @@ from lowlight import enhancer, places, studies
 from lowlight.errors import PhotoError
 from lowlight.evaluation import plan, scoring
 from lowlight.evaluation.pairing import Case
+from lowlight.files import write_file
 from lowlight.studies._shared import Pairs, cases_of
-from lowlight.weights import Weights, open_weights, write_file
+from lowlight.weights import Weights, open_weights
 
 ALONE, DETERMINISTIC, MIXTURE, TUNED = (
     "pairs only",

@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 
 from lowlight import weights
 from lowlight.errors import LowlightError
+from lowlight.files import write_file
 from lowlight.methods import Array
-from lowlight.weights import write_file
 
 _KEY = "lowlight.checkpoint"
 

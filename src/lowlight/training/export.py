@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from lowlight.engines.onnx import OnnxEngine
 from lowlight.errors import EngineError
+from lowlight.files import write_file
 from lowlight.methods import Array, Method, Observation
-from lowlight.weights import HEADER_KEY, SEAL_KEY, Header, sealed, write_file
+from lowlight.weights import HEADER_KEY, SEAL_KEY, Header, sealed
 
 OPSET = 18
 TOLERANCE = 1e-4

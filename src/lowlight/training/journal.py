@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lowlight.errors import RecipeError
-from lowlight.weights import write_file
+from lowlight.files import write_file
 
 
 class Journal:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from lowlight import methods, weights
 from lowlight.errors import RecipeError
 from lowlight.evaluation import guards
+from lowlight.files import write_file
 from lowlight.training.checkpoint import (
     Checkpoint,
     TrainingError,
@@ -96,7 +97,7 @@ def fit(
         else:
             run.start()
         out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be trained leaves no folder
-        weights.write_file(
+        write_file(
             out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
         )
         journal = Journal(out, recipe.steps, run.step, tensorboard=recipe.tensorboard)

@@ -16,12 +16,12 @@ from lowlight import statistics
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
 from lowlight.evaluation import guards, metrics
+from lowlight.files import write_file
 from lowlight.methods import Method
 from lowlight.photo import Photo
 from lowlight.training.data import Pixels, check_sizes, pair_files, picture_name, read_pixels
 from lowlight.training.recipe import Validation, ValidationSet
 from lowlight.training.stage import Stage
-from lowlight.weights import write_file
 
 SAMPLE_WIDTH = 300
 """Of each picture in a grid of samples, pixels, at most."""

@@ -27,6 +27,7 @@ from lowlight.engines.torch import TorchEngine, load_network
 from lowlight.enhancer import Enhancer
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import guards, metrics, pairing
+from lowlight.files import write_file
 from lowlight.methods.dimma.dimmer import PART, load_dimmer
 from lowlight.photo import Photo, read_photo
 from lowlight.training import sheet
@@ -35,7 +36,7 @@ from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
 from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
-from lowlight.weights import Header, Weights, open_weights, write_file
+from lowlight.weights import Header, Weights, open_weights
 
 NORMAL = 100
 """Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""

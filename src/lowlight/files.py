@@ -1,0 +1,54 @@
+"""Files are written whole or not at all: a temporary name in the same folder, synced, renamed."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from lowlight.errors import LowlightError, reason, shown
+
+
+@contextmanager
+def replacing(target: Path, mode: int | None = None) -> Iterator[BinaryIO]:
+    """An empty file that takes the target's name when the block ends well, and is gone when it does not.
+
+    mode: permissions of the new file; default: those of any new file. Raises OSError.
+    """
+    temporary = target.parent / f".lowlight-{secrets.token_hex(8)}.part"
+    try:
+        with temporary.open("xb") as file:
+            if mode is not None:
+                temporary.chmod(mode)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+    _sync_folder(target.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    # Windows has no such thing, and some network file systems refuse.
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, its folders too. Raises LowlightError naming it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(data)
+    except OSError as error:
+        raise LowlightError(f"{shown(path)}: cannot be written: {reason(error)}") from None
