@@ -17,7 +17,7 @@ from PIL import Image
 import pictures
 from lowlight import weights
 from lowlight.enhancer import load
-from lowlight.evaluation import comparing, guards, metrics
+from lowlight.evaluation import comparing, guards, metrics, page
 from lowlight.evaluation.benchmarks import BENCHMARKS
 from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture
 from lowlight.evaluation.pairing import Case
@@ -487,7 +487,7 @@ class Page(HTMLParser):
         values = dict(attributes)
         self.sources += [values[key] for key in ("src", "href", "srcset", "data", "action") if key in values]
         assert not any(name.startswith("on") for name in values)
-        if tag not in ("img", "input", "meta", "br"):
+        if tag not in ("img", "input", "meta", "br", "wbr"):
             self.open.append(tag)
 
     def handle_endtag(self, tag):
@@ -501,11 +501,11 @@ def test_the_page_is_whole_loads_nothing_and_escapes_names(lowlight, place):
     arguments = ("--reference", "high", "--low", "low", *QUICK, "-o", "report", "--pictures", "2")
     assert lowlight("evaluate", "done", *arguments)[0] == 0
     text = Path("report/report.html").read_text("utf-8")
-    page = Page(text)
-    assert page.sources
-    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
-    assert len(page.sources) == 2 * 4  # input, output, reference, error
-    assert page.tags.count("figure") == 2
+    whole = Page(text)
+    links = [source for source in whole.sources if not source.startswith("data:image/jpeg;base64,")]
+    assert links == ["#photo-0", "#photo-1"]
+    assert whole.tags.count("img") == 2 * 4 + 3  # input, output, reference, error; a thumbnail of each photo
+    assert whole.tags.count("figure") == 2
     assert "<img src=x" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;&amp;&quot;&#x27;" in text
     assert "default-src 'none'" in text
@@ -519,6 +519,18 @@ def test_the_worst_photo_comes_first(lowlight, place):
     assert lowlight("evaluate", "done", *arguments)[0] == 0
     text = Path("report/report.html").read_text("utf-8")
     assert re.findall(r"<figcaption><b>(.*?)</b>", text) == ["2"]
+    found = read_report(Path("report")).photos
+    order = sorted(NAMES, key=lambda name: next(row.values["raw.psnr"] for row in found if row.name == name))
+    assert re.findall(r"<td>.*?<br>(\w+)(?:</a>)?</td>", text.split("<h2>All photos</h2>")[1]) == order
+
+
+def test_an_error_map_shows_errors_on_one_scale():
+    reference = np.zeros((1, 5, 3), np.uint8)
+    result = np.array([0, 34, 68, 102, 255], np.uint8)[None, :, None].repeat(3, axis=2)
+    colours = {0: (0, 0, 0), 1: (255, 0, 0), 2: (255, 255, 0), 3: (255, 255, 255), 4: (255, 255, 255)}
+    found = page.error_map(result, reference)
+    assert np.abs(found[0].astype(int) - list(colours.values())).max() <= 1
+    assert (found == page.error_map(reference, result)).all()
 
 
 # Comparing
@@ -538,8 +550,8 @@ def test_compare_gives_paired_differences(lowlight, place):
     assert min(by_hand) <= found["low"] <= found["mean"] <= found["high"] <= max(by_hand)
     assert found["count"] == 3
     assert lowlight("compare", "of-done", "of-worse", "--json")[1] == out
-    page = Page(Path("compare.html").read_text("utf-8"))
-    assert len(page.sources) == 3 * 3  # reference and two results of each photo
+    whole = Page(Path("compare.html").read_text("utf-8"))
+    assert len(whole.sources) == 3 * 3  # reference and two results of each photo
     status, out, _ = lowlight("compare", "of-done/report.json", "of-worse")
     assert status == 0
     assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)

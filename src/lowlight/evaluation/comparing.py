@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlight.errors import UseError
-from lowlight.evaluation.page import data_uri, definitions, document, escaped, html_table, items, pictures_of
+from lowlight.evaluation.page import definitions, document, escaped, html_table, items, picture, pictures_of
 from lowlight.evaluation.pairing import listed
 from lowlight.evaluation.report import number, published
 from lowlight.evaluation.scoring import Report, read_report
@@ -177,7 +177,7 @@ def to_html(comparison: Comparison, photos: int) -> str:
     body = [
         "<h1>Comparison</h1>",
         items([heading(comparison), *comparison.notes]),
-        html_table(*table(comparison)),
+        html_table(*table(comparison), stacked=True),
         (
             "<p><small>Means (count). Differences to the first result, photo by photo, with their paired bootstrap "
             "interval.</small></p>"
@@ -244,10 +244,10 @@ def _pictures(comparison: Comparison, photo: str) -> dict[str, str]:
     cells: dict[str, str] = {}
     for name, report in comparison.reports.items():
         row = next(row for row in report.photos if row.name == photo)
-        for role, picture in pictures_of(row, comparison.places[name]):
+        for role, pixels in pictures_of(row, comparison.places[name]):
             word = name if role == "output" else role
             if word not in cells:
-                cells[word] = f'<img alt="{escaped(word)}" src="{data_uri(picture, 300)}">'
+                cells[word] = picture(pixels, word, side=300)
                 if role == "output":
                     cells[word] += f"<br><small>{escaped(column)} {number(row.values.get(column))}</small>"
     return cells
