@@ -214,6 +214,33 @@ def test_a_control_that_moves_the_mean_the_wrong_way_is_told() -> None:
     assert report.notes[0].startswith("brightness does not move the mean of this photo steadily: 0.30 at 0")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "given", "mean", "brightness"),
+    [
+        (0.4, {}, 0.4, 0.2),
+        (0.7, {}, 0.7, 0.4),  # beyond the bound, which nobody asked for: no note
+        (None, {}, 0.3, 0.0),
+        (0.4, {"brightness": 0.1}, 0.35, 0.1),
+        (0.4, {"lightness": 0.45}, 0.45, 0.3),
+    ],
+)
+def test_a_method_may_choose_what_auto_stands_for(
+    chosen: float | None, given: dict[str, Any], mean: float, brightness: float
+) -> None:
+    class Choosing(Shift):
+        def choose_lightness(self, samples: Samples) -> float | None:
+            assert samples.shape == (40, 50, 3)
+            return chosen
+
+    enhancer = Enhancer(Choosing(), ShiftEngine())
+    result, report = enhancer.enhance_photo(dark_photo(40, 50), enhancer.controls(**given))
+    assert result.samples.mean() / 255 == pytest.approx(mean, abs=0.006)
+    assert report.controls["brightness"] == pytest.approx(brightness, abs=0.02)
+    used = None if chosen is None or "brightness" in given else given.get("lightness", chosen)
+    assert report.controls["lightness"] == used
+    assert report.notes == ()
+
+
 class DrawControls(Controls):
     temperature: float = Field(0.0, ge=0, le=1)
     samples: int = Field(1, ge=1, le=64)

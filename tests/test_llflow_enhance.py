@@ -10,13 +10,16 @@ import torch
 
 import fill
 from llflow_numbers import numbers, published
+from lowlight import estimator
 from lowlight.engines.onnx import OnnxEngine
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
-from lowlight.errors import ControlError, EngineError
+from lowlight.errors import ControlError, EngineError, WeightsError
 from lowlight.methods.llflow import Config, LLFlow, receptive_field
 from lowlight.methods.llflow.network import Network
+from lowlight.methods.llflow.training import Flow
 from lowlight.photo import Photo
+from lowlight.training.data import Mixture, PairDrawer
 from lowlight.training.export import export_onnx
 from lowlight.weights import Header, open_weights
 
@@ -53,6 +56,33 @@ def test_published_front_end(name: str) -> None:
     assert difference.max() <= 1
     assert (difference > 0).mean() < 0.002
     assert np.abs(enhancer(samples).astype(int) - found).max() > 1, "the front end changes something"
+
+
+def test_auto_is_the_lightness_that_the_weights_guess_if_they_can(tiny: Enhancer) -> None:
+    method = LLFlow(LLFlow.tiny_config(), estimator.constant(0.3))
+    guessing = Enhancer(method, tiny.engine)
+    picture = dark(40, 56).astype(np.float32) / 255
+    assert guessing(picture).mean() == pytest.approx(0.3, abs=0.005)
+    assert abs(tiny(picture).mean() - 0.3) > 0.05
+    for controls in ({"published": True}, {"brightness": 0.1}, {"lightness": 0.2}):
+        assert np.array_equal(guessing(picture, **controls), tiny(picture, **controls))
+    light = np.full((8, 8, 3), 204, np.uint8)
+    assert method.choose_lightness(light) == pytest.approx(0.8), "nothing is darkened"
+    with pytest.raises(WeightsError, match="the estimator of lightness lacks"):
+        LLFlow(LLFlow.tiny_config(), {"center": np.zeros(1, np.float32)})
+
+
+@pytest.mark.parametrize("known", [{}, estimator.constant(0.3)])
+def test_training_keeps_the_estimator_that_its_data_give_or_that_it_starts_from(
+    known: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lowlight.methods.llflow.training.learn_lightness", lambda data: known)
+    stage = Flow(LLFlow.tiny_config(), Flow.Settings(), Mixture([(PairDrawer([]), 1.0)]), torch.device("cpu"))
+    assert stage.arrays() == known
+    stage.inherit({"other": np.zeros(2, np.float32)})
+    assert stage.arrays() == known
+    stage.inherit(estimator.constant(0.5))
+    assert estimator.predict(stage.arrays(), np.zeros(1, np.float32)) == pytest.approx(0.3 if known else 0.5)
 
 
 def test_samples_do_not_depend_on_tiles(tiny: Enhancer) -> None:

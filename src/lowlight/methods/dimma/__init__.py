@@ -12,19 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from lowlight import methods, statistics
-from lowlight.errors import ControlError, WeightsError
+from lowlight import estimator, methods, statistics
+from lowlight.errors import ControlError
 from lowlight.methods import Array, Observation, Samples
 from lowlight.methods.dimma.dimmer import PART, DimmerConfig
-from lowlight.methods.dimma.lightness import (
-    ARRAYS,
-    DEFAULT_LIGHTNESS,
-    FEATURES,
-    THUMBNAIL,
-    constant,
-    features,
-    predict,
-)
 from lowlight.methods.dimma.retinex import mean_lightness, observe_published
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
@@ -70,23 +61,15 @@ class Dimma:
     parts: ClassVar[Mapping[str, type[methods.Config]]] = {PART: DimmerConfig}
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: the lightness estimator's (see ``lightness.predict``; none: a constant), and
+        """arrays: the lightness estimator's (see ``lowlight.estimator``; none: a constant), and
         ``descriptor_low``, ``descriptor_high`` (31,), the range that training saw (none: any).
 
-        Raises WeightsError when some of them are missing.
+        Raises WeightsError for part of an estimator.
         """
         self.config = config
-        known = {name: arrays[name] for name in ARRAYS if name in arrays}
-        self.estimator = known or constant(DEFAULT_LIGHTNESS)
+        self.estimator = estimator.pick(arrays) or estimator.constant(estimator.DEFAULT_LIGHTNESS)
         unbounded = np.full(DESCRIPTOR, np.inf, np.float32)
         self.range = (arrays.get("descriptor_low", -unbounded), arrays.get("descriptor_high", unbounded))
-        if missing := ARRAYS - self.estimator.keys():
-            raise WeightsError(f"dimma: the estimator of lightness lacks {', '.join(sorted(missing))}")
-        if (size := self.estimator["center"].size) not in (1, FEATURES):
-            raise WeightsError(
-                f"dimma: the estimator of lightness looks at {size} numbers of a photo; expected {FEATURES}: "
-                "train or export these weights with this version"
-            )
         levels = len(config.widths) - 1
         if config.body == "tiled":
             self.multiple = config.unshuffle * 2**levels
@@ -115,7 +98,7 @@ class Dimma:
         counts = statistics.histograms(samples)
         source = mean_lightness(samples) if published else statistics.mean(samples, counts)
         if controls.lightness == "auto":
-            predicted = predict(self.estimator, features(counts, statistics.thumbnail(samples, THUMBNAIL)))
+            predicted = estimator.guess(self.estimator, samples, counts)
             # A photo that is light enough already is not darkened.
             lightness = max(predicted, source)
         else:

@@ -1,4 +1,4 @@
-"""How much light a camera leaves in its dark photos: illumination statistics over 256 bins, from pairs (S3)."""
+"""What a camera leaves of a scene in its dark photos: illumination over 256 bins, from pairs (S3), and its noise."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ BINS = 256
 Edges = Literal["mended", "released"]
 Pair = tuple[Samples, Samples]
 """A dark photo and its light one, of one size."""
+WINDOW = 5
+"""Side of the square whose mean is taken off: the rest is the residual."""
+FEWEST = 200
+"""Residuals of a bin below which its noise is not known."""
+LEAST_VARIANCE = 1e-12
+"""Added where all residuals are zero."""
 
 
 def calibrate(
@@ -45,6 +51,62 @@ def measure(pairs: Sequence[Pair], form: Form = "maximum") -> tuple[Values, Valu
     for level, ratio in _ratios(pairs, form):
         squares += np.bincount(level, (ratio - mean[level]) ** 2, BINS)
     return counts, mean, np.sqrt(squares / np.maximum(counts, 1))
+
+
+def measure_noise(pairs: Sequence[Pair]) -> Values:
+    """The noise of a dark photo's pixels by the brightness around them: (6, 256), for values in [0, 1].
+
+    Bins are ``floor(255 L)`` of the dark photo's local mean. Each column is the lower triangle, row by row, of
+    the matrix that makes noise with the camera's covariance of red, green and blue out of three independent
+    normal numbers. Measured where the light photo is flat, on what a dark pixel is above its surroundings
+    and the light photo's own texture does not explain. Bins with too few pixels get their neighbours';
+    zeros where no bin has enough.
+    """
+    counts, products = np.zeros(BINS), np.zeros((3, 3, BINS))
+    for dark, light in pairs:
+        for below, above in zip(statistics.strips(dark), statistics.strips(light), strict=True):
+            if min(below.shape[:2]) >= WINDOW:
+                level, residual = _residuals(below, above)
+                counts += np.bincount(level, minlength=BINS)
+                for i, j in np.ndindex(3, 3):
+                    products[i, j] += np.bincount(level, residual[:, i] * residual[:, j], BINS)
+    known = counts >= FEWEST
+    if not known.any():
+        return np.zeros((6, BINS))
+    # A residual lacks the share that its own pixel has in the mean.
+    products *= WINDOW**2 / (WINDOW**2 - 1) / np.maximum(counts, 1)
+    covariance = np.array([[smooth(fill(values, known)) for values in row] for row in products])
+    triangle = np.linalg.cholesky(covariance.transpose(2, 0, 1) + LEAST_VARIANCE * np.eye(3))
+    return np.ascontiguousarray(triangle[:, *np.tril_indices(3)].T)
+
+
+def _residuals(dark: Samples, light: Samples) -> tuple[NDArray[np.intp], Values]:
+    """Bins (n,) and residuals (n, 3) of the pixels in flat parts."""
+    below, above = (each / np.float64(statistics.full_scale(each)) for each in (dark, light))
+    around, light_around = local_mean(below), local_mean(above)
+    texture = (inner(above) - light_around) * (around / np.maximum(light_around, 1 / 255))
+    flat = is_flat(above.mean(axis=2))
+    return bins(around[flat].mean(axis=1)), (inner(below) - around - texture)[flat]
+
+
+def local_mean(picture: Values) -> Values:
+    """Means of squares of ``WINDOW``, of (height, width, ...) without its edges."""
+    height, width = (side - WINDOW + 1 for side in picture.shape[:2])
+    rows = sum((picture[i : height + i] for i in range(WINDOW)), np.zeros(1))
+    means: Values = sum((rows[:, i : width + i] for i in range(WINDOW)), np.zeros(1)) / WINDOW**2
+    return means
+
+
+def inner(picture: Values) -> Values:
+    """Without the edges that ``local_mean`` has no squares for."""
+    edge = WINDOW // 2
+    return picture[edge:-edge, edge:-edge]
+
+
+def is_flat(grey: Values) -> NDArray[np.bool_]:
+    """Where a picture (height, width) varies least: half of it, without its edges."""
+    variance = local_mean(grey**2) - local_mean(grey) ** 2
+    return np.asarray(variance <= np.median(variance))
 
 
 def _ratios(pairs: Iterable[Pair], form: Form) -> Iterator[tuple[NDArray[np.intp], Values]]:

@@ -34,7 +34,7 @@ PART = "dimmer"
 """In the header of a dimmer's file."""
 COLOURS = ("red", "green", "blue")
 NOISE = 0.05
-"""Share of the measured deviation of illumination that a photo gets; the rest is of scenes, not of noise."""
+"""Noise ``released``: share of the deviation of illumination that a photo gets; the rest is of scenes."""
 PULL = 1.2
 """Above this factor the light photo's colours are mixed in: what stays bright keeps its colours."""
 _BLOCK = 1 << 14
@@ -52,6 +52,11 @@ class DimmerConfig(methods.Config):
     """``mixture``: normal distributions a colour."""
     form: Form = "maximum"
     """Of the illumination: ``first`` (red alone: pixels without red become black) for the authors' dimmers."""
+    noise: Literal["measured", "released"] = "measured"
+    """``measured``: a twin is what is expected of each pixel, with noise that has, at each brightness, the
+    covariance of red, green and blue in flat parts of the pairs' dark photos (``calibration.measure_noise``).
+    ``released``, as in the paper and the authors' dimmers: illumination gets a twentieth of the deviation of
+    ``std``, colours are drawn from the mixture, and values are cut, not rounded."""
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shapes of the tensors, by the authors' names; all are 1x1 convolutions."""
@@ -114,12 +119,14 @@ class Dimmer:
         tensors: Mapping[str, NDArray[Any]],
         mean: NDArray[np.floating],
         std: NDArray[np.floating],
+        noise: NDArray[np.floating] | None = None,
         *,
         fingerprint: str = "",
         where: Path = Path("dimmer"),
     ) -> None:
         """tensors: by the names and shapes of ``config.shapes()``. mean, std: illumination statistics (256,),
-        see ``calibration.calibrate``; kept in float32, as a file holds them. fingerprint: hash of the file.
+        see ``calibration.calibrate``; kept in float32, as a file holds them. noise: (6, 256), see
+        ``calibration.measure_noise``; where ``config.noise`` is ``measured``. fingerprint: hash of the file.
 
         Raises WeightsError, which begins with ``where``, for tensors and statistics that do not fit.
         """
@@ -131,9 +138,16 @@ class Dimmer:
         check_tensors(self.tensors, expected, where)
         self.config = config
         self.arrays = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
+        if config.noise == "measured":
+            if noise is None:
+                raise WeightsError(f"{where}: its header lacks the array 'noise'")
+            self.arrays["noise"] = np.asarray(noise, np.float32)
         for name, array in self.arrays.items():
-            if array.shape != (BINS,) or not np.isfinite(array).all() or array.min() < 0:
-                raise WeightsError(f"{where}: {name}: expected {BINS} numbers of at least 0 (a bin each)")
+            rows = (6,) if name == "noise" else ()
+            if array.shape != (*rows, BINS) or not np.isfinite(array).all():
+                raise WeightsError(f"{where}: {name}: expected {(*rows, BINS)} finite numbers, a bin each")
+            if name != "noise" and array.min() < 0:
+                raise WeightsError(f"{where}: {name}: expected no number below 0, got {array.min():g}")
         self.fingerprint = fingerprint
 
     @classmethod
@@ -145,7 +159,7 @@ class Dimmer:
         *,
         form: Form = "maximum",
     ) -> Dimmer:
-        """A dimmer of tensors under the authors' names, its sizes read from their shapes.
+        """A dimmer of tensors under the authors' names, with their noise, its sizes read from the shapes.
 
         form: ``first`` for the authors' own. Raises WeightsError for tensors that are no dimmer's.
         """
@@ -172,8 +186,11 @@ class Dimmer:
         return means, deviations, weights / weights.sum(axis=1, keepdims=True)
 
     def expected(self, inputs: Array) -> Array:
-        """The dark pixel's reflectance (3, n) by the ``deterministic`` rival; inputs: see ``mixture``."""
-        return self._layer(self._hidden(inputs), *self._heads) + inputs[:3]
+        """The dark pixel's expected reflectance (3, n); inputs: see ``mixture``."""
+        if self.config.kind == "deterministic":
+            return self._layer(self._hidden(inputs), *self._heads) + inputs[:3]
+        means, _, weights = self.mixture(inputs)
+        return (weights * means).sum(axis=1)
 
     def _hidden(self, inputs: Array) -> Array:
         hidden = inputs
@@ -208,23 +225,41 @@ class Dimmer:
 
         light: (n, 3) in [0, 1]. factor: of the light that is left. temperature: of the noise (1: the
         camera's): variances are multiplied by it, and the weights of the mixture's components taken to the
-        power of 1 / temperature; at 0 all is what is likeliest.
+        power of 1 / temperature; at 0 all is what is likeliest, or with measured noise what is expected.
         """
-        noise, uniform, normal = draws.take(len(light))
+        grain, uniform, normal = draws.take(len(light))
         reflectance, illumination = split(light, self.config.form)
         level = bins(illumination)
-        mean, std = (self.arrays[name][level].astype(np.float64) for name in ("mean", "std"))
-        left = factor * mean + NOISE * np.sqrt(temperature) * noise * std
+        left = factor * self.arrays["mean"][level].astype(np.float64)
+        measured = self.config.noise == "measured"
+        if not measured:
+            left += NOISE * np.sqrt(temperature) * grain * self.arrays["std"][level].astype(np.float64)
         dimmed = np.clip(np.clip(left, 0, 1) * illumination, 0, 1)
         inputs = np.stack([*reflectance.T, illumination, dimmed]).astype(np.float32)
-        if self.config.kind == "deterministic":
+        if measured or self.config.kind == "deterministic":
             colours = self.expected(inputs)
         else:
             colours, _ = sample(*tempered(*self.mixture(inputs), temperature), uniform, normal)
         colours = np.maximum(colours + max(factor - PULL, 0.0) * reflectance.T, 0)
-        return dimmed, (colours / (colours.sum(axis=0) + 1e-8)).T
+        colours = colours / (colours.sum(axis=0) + 1e-8)
+        if not measured:
+            return dimmed, colours.T
+        dark = 3 * dimmed * colours + np.sqrt(temperature) * self._grain(bins(dimmed), normal)
+        dark = np.clip(dark, 0, 1)
+        total = dark.sum(axis=0)
+        return total / 3, (dark / np.maximum(total, 1e-8)).T
+
+    def _grain(self, level: NDArray[np.intp], normal: Array) -> Array:
+        """Measured noise (3, n) of pixels in these bins, out of independent normal numbers (3, n)."""
+        one, two, three, four, five, six = self.arrays["noise"][:, level]
+        red, green, blue = normal
+        return np.stack([one * red, two * red + three * green, four * red + five * green + six * blue])
 
     # On photos
+
+    def whole(self, levels: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Values in whole steps of an integer depth."""
+        return np.floor(levels) if self.config.noise == "released" else np.rint(levels)
 
     def dim(
         self,
@@ -235,7 +270,7 @@ class Dimmer:
         seed: int = 0,
         progress: Callable[[float], None] | None = None,
     ) -> Samples:
-        """The dark twin of a photo (height, width, 3), in the photo's own depth; values are cut, not rounded.
+        """The dark twin of a photo (height, width, 3), in the photo's own depth.
 
         factor: 0.3 to 2, light that is left, in that of the pairs the dimmer was made from. temperature: 0 to
         2, variance of the noise, in that of the camera. seed: of the noise, with the photo itself. progress:
@@ -256,7 +291,7 @@ class Dimmer:
                 temperature=controls.temperature,
             )
             values = np.minimum(3 * illumination[:, None] * reflectance, 1) * scale
-            dark[part] = values if samples.dtype.kind == "f" else np.floor(values)
+            dark[part] = values if samples.dtype.kind == "f" else self.whole(values)
             if progress is not None:
                 progress(min(start + _BLOCK, len(light)) / len(light))
         return dark.reshape(samples.shape)
@@ -292,11 +327,11 @@ def config_of(tensors: Mapping[str, NDArray[Any]], form: Form = "maximum") -> Di
     try:
         hidden = int(tensors["backbone.0.weight"].shape[0])
         if "backbone.6.weight" in tensors:
-            return DimmerConfig(kind="deterministic", hidden=hidden, form=form)
+            return DimmerConfig(kind="deterministic", hidden=hidden, form=form, noise="released")
         components = int(tensors["red_mu.weight"].shape[0])
     except (KeyError, IndexError):
         raise WeightsError("no dimmer: expected tensors backbone.0.weight and red_mu.weight") from None
-    return DimmerConfig(hidden=hidden, components=components, form=form)
+    return DimmerConfig(hidden=hidden, components=components, form=form, noise="released")
 
 
 # Files

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
-from lowlight import equalise, methods, statistics
+from lowlight import equalise, estimator, methods, statistics
 from lowlight.methods import Array, Observation, Samples
 
 SEED_WORD = 1000
@@ -91,8 +91,12 @@ class LLFlow:
     lightens: ClassVar[str] = "brightness"
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: none are needed."""
+        """arrays: an estimator of lightness (see ``lowlight.estimator``; none: ``auto`` is what the flow gives).
+
+        Raises WeightsError for part of one.
+        """
         self.config = config
+        self.estimator = estimator.pick(arrays)
         self.multiple = 2**config.levels
         self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
         # The wide convolution of the first level, and the encoder's maps at full size.
@@ -111,6 +115,15 @@ class LLFlow:
         """The tables that equalise the whole photo, and the latent asked for."""
         assert isinstance(controls, _Controls)  # noqa: S101
         return self.observe_counts(statistics.histograms(samples), controls)
+
+    def choose_lightness(self, samples: Samples) -> float | None:
+        """See ``methods.Method``."""
+        if not self.estimator:
+            return None
+        counts = statistics.histograms(samples)
+        guess = estimator.guess(self.estimator, samples, counts)
+        # A photo that is light enough already is not darkened.
+        return max(guess, statistics.mean(samples, counts))
 
     @staticmethod
     def observe_counts(counts: NDArray[np.float64], controls: _Controls | None = None) -> Observation:

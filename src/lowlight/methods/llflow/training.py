@@ -10,13 +10,15 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from lowlight import equalise
+from lowlight import equalise, estimator
+from lowlight.methods import Array
 from lowlight.methods.llflow import Config
 from lowlight.methods.llflow.network import Network, colour_map
 from lowlight.nn.flow import Map, find_non_finite, log_prob
 from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
+from lowlight.training.lightness import learn_lightness
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 
@@ -64,8 +66,10 @@ class Flow(stage.Stage):
 
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
         self.settings = settings
+        self.noise_levels = settings.noise_levels
         self.network = Network(config).to(device)
         self.networks: dict[str, nn.Module] = {"network": self.network}
+        self.estimator = learn_lightness(data)
 
     def players(self) -> dict[str, Player]:
         parameters = list(self.network.parameters())
@@ -78,6 +82,13 @@ class Flow(stage.Stage):
 
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
         return networks["network"]
+
+    def arrays(self) -> dict[str, Array]:
+        return self.estimator
+
+    def inherit(self, arrays: Mapping[str, Array]) -> None:
+        """Automatic lightness is kept where the data tell none."""
+        self.estimator = self.estimator or estimator.pick(arrays)
 
     def _terms(self, batch: Batch, moment: Moment) -> dict[str, Tensor]:
         chosen = self.settings

@@ -117,6 +117,6 @@ class _Dimming:
             factor=rng.uniform(*self.settings.factor),
             temperature=self.settings.temperature,
         )
-        values = np.floor(255 * merge(reflectance, illumination))
+        values = self.dimmer.whole(255 * merge(reflectance, illumination))
         values = values % 256 if "wrap" in self.settings.faults else np.minimum(values, 255)
         return values.astype(np.uint8)[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lowlight import statistics
 from lowlight.errors import RecipeError
 from lowlight.methods import Array
-from lowlight.methods.dimma.calibration import calibrate
+from lowlight.methods.dimma.calibration import calibrate, measure_noise
 from lowlight.methods.dimma.dimmer import COLOURS, PART, DimmerConfig
 from lowlight.methods.dimma.retinex import EPSILON, Form
 from lowlight.training import stage
@@ -45,12 +45,15 @@ class DimmerStage(stage.Stage):
         self.config = config
         self.settings = settings
         self.pairs = Mixture([(PairDrawer(pairs), 1.0)])
+        photos = [(dark.pixels.cpu().numpy(), light.pixels.cpu().numpy()) for dark, light in pairs]
         mean, std = calibrate(
-            [(dark.pixels.cpu().numpy(), light.pixels.cpu().numpy()) for dark, light in pairs],
+            photos,
             form=config.form,
             edges="released" if "zero_edges" in settings.faults else "mended",
         )
         self.statistics = {"mean": mean.astype("float32"), "std": std.astype("float32")}
+        if config.noise == "measured":
+            self.statistics["noise"] = measure_noise(photos).astype("float32")
         self.networks: dict[str, nn.Module] = {PART: DimmerNetwork(config).to(device)}
 
     def players(self) -> dict[str, Player]:

@@ -13,27 +13,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from lowlight import statistics, weights
+from lowlight import estimator, statistics, weights
 from lowlight.methods import Array
 from lowlight.methods.dimma import Config, Dimma, descriptor
-from lowlight.methods.dimma.lightness import (
-    ARRAYS,
-    DEFAULT_LIGHTNESS,
-    THUMBNAIL,
-    constant,
-    features,
-    fit,
-)
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
 from lowlight.nn.gained import gained, log_error
 from lowlight.nn.structure import ssim, structure
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture
+from lowlight.training.lightness import learn_lightness
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
-
-FEWEST_EXPOSURES = 50
-"""Below this many pairs automatic lightness is not learned."""
 
 Fault = Literal["crop_observation", "whole_steps", "trained_lpips"]
 
@@ -85,11 +75,11 @@ class Paired(stage.Stage):
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
         self.config = config
         self.settings = settings
-        estimator = fit_estimator(data)
-        self.knows_lightness = bool(estimator)
-        self.learned = dict(estimator or constant(DEFAULT_LIGHTNESS))
-        if config.body == "tiled":
-            self.learned |= self._descriptor_range(data)
+        learned = learn_lightness(data)
+        self.knows_lightness = bool(learned)
+        self.learned = dict(learned or estimator.constant(estimator.DEFAULT_LIGHTNESS))
+        self.range = self._descriptor_range(data) if config.body == "tiled" else {}
+        self.learned |= self.range
         self.method = Dimma(config, self.learned)
         self.networks: dict[str, nn.Module] = {"network": Network(config).to(device)}
         self.perceptual: perceptual.Perceptual | None = None
@@ -104,6 +94,7 @@ class Paired(stage.Stage):
         return {"network": Player(parameters, self.settings.optimizer, self.settings.schedule)}
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
+        self._widen()
         predicted = self.networks["network"](batch.dark, **self.observe(batch))
         yield "network", self._terms(predicted.float(), batch.light, moment)
 
@@ -114,12 +105,20 @@ class Paired(stage.Stage):
         return self.learned
 
     def inherit(self, arrays: Mapping[str, Array]) -> None:
-        """The range of descriptors grows to hold both; automatic lightness is kept where the data tell none."""
+        """All that is inherited is kept until the first step, but for automatic lightness where the data tell it.
+
+        So weights that are validated before it score what they scored. From it on the range of descriptors
+        holds both.
+        """
         if not self.knows_lightness:
-            self.learned |= {name: arrays[name] for name in ARRAYS if name in arrays}
+            self.learned |= estimator.pick(arrays)
+        self.learned |= {name: arrays[name] for name in self.range if name in arrays}
+        self.method = Dimma(self.config, self.learned)
+
+    def _widen(self) -> None:
         for name, wider in (("descriptor_low", np.minimum), ("descriptor_high", np.maximum)):
-            if name in arrays and name in self.learned:
-                self.learned[name] = wider(self.learned[name], arrays[name])
+            if name in self.range:
+                self.learned[name] = wider(self.learned[name], self.range[name])
         self.method = Dimma(self.config, self.learned)
 
     def _descriptor_range(self, data: Mixture) -> dict[str, Array]:
@@ -171,17 +170,6 @@ class Paired(stage.Stage):
         }
         chosen = ((name, getattr(self.settings.losses, name)) for name in terms)
         return {name: weight * terms[name]() for name, weight in chosen if weight}
-
-
-def fit_estimator(data: Mixture) -> dict[str, Array]:
-    """The estimator of automatic lightness, fitted to the photos whose exposure somebody chose; of too few none."""
-    pairs = list(data.exposures())
-    if len(pairs) < FEWEST_EXPOSURES:
-        return {}
-    means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
-    thumbnails = (statistics.thumbnail(dark.pixels.cpu().numpy(), THUMBNAIL) for dark, _ in pairs)
-    darks = [features(dark.counts, grid) for (dark, _), grid in zip(pairs, thumbnails, strict=True)]
-    return fit(darks, means)[0]
 
 
 def _count(pictures: Tensor) -> NDArray[np.float64]:

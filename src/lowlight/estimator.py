@@ -13,13 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlight import statistics
-from lowlight.methods import Array
+from lowlight.errors import WeightsError
+from lowlight.methods import Array, Samples
 
 Counts = NDArray[np.float64]
 """Histograms of a photo: (3, 256)."""
 
 ARRAYS = frozenset({"center", "scale", "support", "weight", "offset", "gamma"})
-"""Of an estimator."""
+"""Of an estimator: ``center``, ``scale`` (f,) standardise the features, ``support`` (n, f) are the training photos'
+standardised ones, ``weight`` (n,), ``offset`` and ``gamma`` () turn likeness into lightness."""
 DEFAULT_LIGHTNESS = 0.455
 """Mean lightness of the references of LOL's training part."""
 RIDGES = (0.1, 0.3, 1.0, 3.0)
@@ -79,12 +81,29 @@ def _change(grey: NDArray[np.float64], axis: int) -> float:
     return float(np.abs(np.diff(grey, axis=axis)).mean()) if grey.shape[axis] > 1 else 0.0
 
 
-def predict(estimator: Mapping[str, Array], known: Array) -> float:
-    """The mean that a reference likely has, in [0, 1].
+def pick(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The estimator among the arrays of a weights file's header; empty where there is none.
 
-    estimator: ``center``, ``scale`` (f,) standardise the features, ``support`` (n, f) are the training
-    photos' standardised ones, ``weight`` (n,), ``offset`` and ``gamma`` () turn likeness into lightness.
+    Raises WeightsError where it lacks some, or was made for other features.
     """
+    found = {name: arrays[name] for name in ARRAYS if name in arrays}
+    if found and (missing := ARRAYS - found.keys()):
+        raise WeightsError(f"the estimator of lightness lacks {', '.join(sorted(missing))}")
+    if found and (size := found["center"].size) not in (1, FEATURES):
+        raise WeightsError(
+            f"the estimator of lightness looks at {size} numbers of a photo; expected {FEATURES}: "
+            "train or export these weights with this version"
+        )
+    return found
+
+
+def guess(estimator: Mapping[str, Array], samples: Samples, counts: Counts) -> float:
+    """``predict`` of a photo, (height, width, 3) at any depth, with its histograms."""
+    return predict(estimator, features(counts, statistics.thumbnail(samples, THUMBNAIL)))
+
+
+def predict(estimator: Mapping[str, Array], known: Array) -> float:
+    """The mean that a reference likely has, in [0, 1]. estimator: see ARRAYS; known: the photo's features."""
     distance = ((estimator["support"] - (known - estimator["center"]) / estimator["scale"]) ** 2).sum(axis=1)
     likeness = np.exp(-estimator["gamma"] * distance)
     return float(np.clip(likeness @ estimator["weight"] + estimator["offset"], 0.0, 1.0))
