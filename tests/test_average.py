@@ -53,6 +53,16 @@ def test_the_mean_is_the_mean(tmp_path: Path) -> None:
     assert "chosen" not in header.seen  # the second part does not tell
 
 
+@pytest.mark.parametrize(("others", "told"), [(255, 255), (None, None)])
+def test_a_mean_is_as_noisy_as_all_its_parts(
+    others: float | None, told: float | None, tmp_path: Path
+) -> None:
+    first = write(tmp_path / "a.safetensors", 0.1, noise_levels=255)
+    assert (
+        average([first, write(tmp_path / "b.safetensors", 0.2, noise_levels=others)])[0].noise_levels == told
+    )
+
+
 def test_what_has_no_mean_is_refused(tmp_path: Path) -> None:
     first = write(tmp_path / "a.safetensors", 0.1)
     other = write(tmp_path / "b.safetensors", 0.1, TINY.model_copy(update={"widths": (8, 8)}))

@@ -385,6 +385,14 @@ def test_a_wrong_header_is_refused_by_its_key(header: str, words: str, tmp_path:
     assert words in refused(path)
 
 
+def test_a_header_older_than_noise_levels_has_them_in_its_recipe() -> None:
+    old = HEADER.model_dump(exclude={"noise_levels", "recipe"})
+    for recipe, told in (({"settings": {"noise_levels": 255}}, 255), ({"mean of": []}, None), ({}, None)):
+        assert Header.model_validate({**old, "recipe": recipe}).noise_levels == told
+    recipe = {"settings": {"noise_levels": 255}}
+    assert Header.model_validate({**old, "recipe": recipe, "noise_levels": None}).noise_levels is None
+
+
 def test_files_without_header_or_seal_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     safetensors.numpy.save_file(TENSORS, path)

@@ -40,7 +40,7 @@ def write(path: Path, noise: float | None = 255) -> Path:
         method="llflow",
         config=network.config.model_dump(mode="json"),
         licence="none",
-        recipe={"settings": {"noise_levels": noise}},
+        noise_levels=noise,
     )
     weights.save_safetensors(
         path, header, {name: each.numpy() for name, each in network.state_dict().items()}

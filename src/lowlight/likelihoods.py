@@ -134,8 +134,8 @@ class Judge:
         if opened.kind != "safetensors":
             raise WeightsError(f"{opened.path}: a graph gives no likelihoods; expected .safetensors")
         method = methods.create(header.method, header.config, opened.arrays)
-        noise = header.recipe.get("settings", {}).get("noise_levels")
-        return cls(method, load_network(opened), dequantised=noise is not None, memory=memory)
+        dequantised = header.noise_levels is not None
+        return cls(method, load_network(opened), dequantised=dequantised, memory=memory)
 
     def given(self, low: Samples, *, slopes: bool = False) -> Given:
         """Look at a dark photo, (height, width, 3). Raises EngineError when it is too large for the memory.

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lowlight import methods
 from lowlight.errors import WeightsError
@@ -71,8 +71,22 @@ class Header(BaseModel):
     seen: dict[str, str] = Field(default_factory=dict)
     """Marks (``evaluation.guards``) of the photos ``trained`` on and of those that the best checkpoint was
     ``chosen`` by; none in imported and older files."""
+    noise_levels: float | None = None
+    """Of a density of photos: training added uniform noise as wide as a step of so many levels to the references,
+    so that its bits per dimension mean something. None: it did not, or the method is no density."""
     arrays: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Small float32 arrays that observing needs: ``{"shape": [...], "base64": "..."}``; see ``Weights.arrays``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _older_than_noise_levels(cls, values: Any) -> Any:
+        """Files from before that key have it in their recipe alone."""
+        if isinstance(values, dict) and "noise_levels" not in values:
+            recipe = values.get("recipe")
+            settings = recipe.get("settings") if isinstance(recipe, dict) else None
+            told = settings.get("noise_levels") if isinstance(settings, dict) else None
+            return {**values, "noise_levels": told}
+        return values
 
 
 @dataclass(frozen=True)

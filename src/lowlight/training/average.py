@@ -66,5 +66,6 @@ def _header(opened: Sequence[Weights]) -> Header:
             "recipe": {"mean of": [header.recipe for header in headers]},
             "scores": {},
             "seen": guards.union([header.seen for header in headers]),
+            "noise_levels": headers[0].noise_levels if all(h.noise_levels for h in headers) else None,
         }
     )

@@ -378,6 +378,7 @@ class _Run:
             recipe={**_without_places(recipe), "run": run},
             scores=scores,
             seen=self.seen,
+            noise_levels=self.stage.noise_levels,
             arrays=weights.encode_arrays(self.stage.arrays()),
         )
         state = self.enhancer_network().state_dict()

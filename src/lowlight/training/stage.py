@@ -102,6 +102,8 @@ class Stage(ABC):
     """What of the method is trained: a part, whose ``Config`` the recipe's ``config`` then is (see
     ``methods.configs``); empty: the network that enhances photos."""
     networks: dict[str, nn.Module]
+    noise_levels: float | None = None
+    """What the header tells by that name: a density's noise on its references."""
 
     @abstractmethod
     def __init__(self, config: Any, settings: Any, data: Mixture, device: torch.device) -> None:
