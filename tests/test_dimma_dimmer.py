@@ -10,7 +10,9 @@ import pytest
 
 import fill
 import lowlight
+import tiny
 from dimma_numbers import FIXTURES
+from lowlight import equalise, statistics
 from lowlight.errors import ControlError, PhotoError, WeightsError
 from lowlight.methods.dimma import calibration, retinex
 from lowlight.methods.dimma.dimmer import (
@@ -79,7 +81,7 @@ def test_mixture_and_samples(name: str) -> None:
 def test_deterministic_rival() -> None:
     fixture = np.load(FIXTURES / "mdn.npz")
     dimmer = filled("weights_dcnn.json")
-    assert dimmer.config == DimmerConfig(kind="deterministic")
+    assert dimmer.config == DimmerConfig(kind="deterministic", noise="released")
     found, expected = dimmer.expected(flat(fixture["x"][0])), flat(fixture["deterministic_output"])
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 
@@ -150,6 +152,55 @@ def test_depths_are_calibrated_alike() -> None:
         np.testing.assert_allclose(one, other, atol=1e-9)
 
 
+def noisy_camera(rng: np.random.Generator) -> tuple[list[calibration.Pair], np.ndarray]:
+    """Pairs of a camera that leaves a tenth of the light, and the covariance of its noise, in levels of 255."""
+    covariance = np.array([[4.0, 0.7, 0.5], [0.7, 1.4, 0.2], [0.5, 0.2, 2.5]])
+    pairs: list[calibration.Pair] = []
+    for _ in range(2):
+        slope = np.linspace(60, 250, 400)[:, None, None] * rng.uniform(0.7, 1, 3)
+        light = np.broadcast_to(slope, (400, 300, 3))
+        dark = 0.1 * light + rng.multivariate_normal(np.zeros(3), covariance, light.shape[:2])
+        pairs.append((np.rint(dark.clip(0, 255)).astype(np.uint8), np.rint(light).astype(np.uint8)))
+    return pairs, covariance
+
+
+def test_noise_is_measured_at_each_brightness() -> None:
+    pairs, covariance = noisy_camera(np.random.default_rng(0))
+    noise = calibration.measure_noise(pairs)
+    assert noise.shape == (6, 256)
+    for level in (9, 15, 20):
+        triangle = np.zeros((3, 3))
+        triangle[np.tril_indices(3)] = 255 * noise[:, level]
+        np.testing.assert_allclose(triangle @ triangle.T, covariance, rtol=0.08, atol=0.12)
+    black = np.zeros((30, 30, 3), np.uint8)
+    assert calibration.measure_noise([(black, black)]).max() < 1e-5
+    small = np.zeros((3, 50, 3), np.uint8)
+    assert not calibration.measure_noise([(small, small)]).any()
+
+
+def test_texture_of_the_light_photo_is_no_noise() -> None:
+    rng = np.random.default_rng(0)
+    light = rng.integers(120, 200, (200, 200, 3), np.uint8)
+    noise = calibration.measure_noise([(light // 4, light)])
+    assert 255 * np.hypot(*noise[1:3, 40]) < 0.5  # of what whole levels cut off; the texture's own is 6
+
+
+def test_twins_have_the_noise_of_the_pairs() -> None:
+    pairs, covariance = noisy_camera(np.random.default_rng(0))
+    base = tiny.dimmer(noise="measured")
+    dimmer = Dimmer(
+        base.config, base.tensors, *calibration.calibrate(pairs), calibration.measure_noise(pairs)
+    )
+    light = np.full((300, 300, 3), 150, np.uint8)
+    twin = dimmer.dim(light, seed=1).astype(float)
+    found = np.cov(twin.reshape(-1, 3).T)
+    assert twin.mean() == pytest.approx(15, abs=0.4)
+    np.testing.assert_allclose(found, covariance, rtol=0.15, atol=0.15)
+    calm, loud = (dimmer.dim(light, seed=1, temperature=each).std(axis=(0, 1)) for each in (0, 2))
+    assert not calm.any()
+    np.testing.assert_allclose(loud, np.sqrt(2 * covariance.diagonal()), rtol=0.15)
+
+
 def test_black_pairs_say_nothing() -> None:
     black = np.zeros((4, 4, 3), np.uint8)
     with pytest.raises(PhotoError, match="light photos of all pairs are black"):
@@ -176,6 +227,14 @@ def test_dimming_as_released(name: str, number: int) -> None:
     difference = np.abs(dark.astype(int) - fixture[f"{key}dark"])
     assert difference.max() <= 1
     assert (difference > 0).sum() <= 2
+    # What the release's network got beside the dark photo.
+    image = fixture[f"{key}image"].transpose(1, 2, 0)
+    published = fixture[f"{key}dark"]
+    tables = equalise.tables(statistics.histograms(published))
+    assert np.array_equal(equalise.apply(published / np.float32(255), tables), image[..., :3])
+    colours = retinex.split(published / 255)[0]  # its small term is a third of this one's
+    np.testing.assert_allclose(colours, image[..., 3:6], rtol=0, atol=2e-4)
+    np.testing.assert_allclose(illumination, image[..., 6].ravel(), rtol=0, atol=1e-7)
     for side, picture in (("source", dark), ("target", light)):
         lightness = retinex.mean_lightness(picture, "first")
         assert lightness == pytest.approx(float(fixture[f"{key}{side}_lightness"]), abs=1e-6)
@@ -222,7 +281,7 @@ def test_twins_keep_their_photo_s_depth_and_leave_it_alone(dtype: type) -> None:
 
 
 def test_too_much_light_is_cut_at_white_and_does_not_wrap() -> None:
-    bright = Dimmer(DimmerConfig(), filled().tensors, np.ones(256), np.zeros(256))
+    bright = Dimmer.from_arrays(filled().tensors, np.ones(256), np.zeros(256))
     twin = bright.dim(np.full((30, 30, 3), 250, np.uint8), factor=2)
     assert twin.max() == 255
     assert twin.mean() > 200
@@ -231,7 +290,7 @@ def test_too_much_light_is_cut_at_white_and_does_not_wrap() -> None:
 def test_black_stays_black_and_red_is_needed_by_the_authors_dimmers_alone() -> None:
     light = np.array([[[0, 0, 0], [0, 120, 200]]], np.uint8)
     released = authors("480shot")
-    mended = Dimmer(DimmerConfig(), released.tensors, *released.arrays.values())
+    mended = Dimmer.from_arrays(released.tensors, *released.arrays.values())
     assert released.dim(light).max() == 0
     assert mended.dim(light)[0, 0].max() == 0
     assert mended.dim(light)[0, 1].max() > 3
@@ -307,5 +366,18 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
         load_dimmer(path)
     with pytest.raises(WeightsError, match="no dimmer: expected tensors"):
         Dimmer.from_arrays({"a": np.zeros(3, np.float32)}, CURVE, CURVE)
-    with pytest.raises(WeightsError, match="std: expected 256 numbers of at least 0"):
+    with pytest.raises(WeightsError, match=r"std: expected no number below 0, got -0\.3"):
         Dimmer.from_arrays(dimmer.tensors, CURVE, -CURVE)
+    with pytest.raises(WeightsError, match=r"mean: expected \(256,\) finite numbers, a bin each"):
+        Dimmer.from_arrays(dimmer.tensors, CURVE[1:], CURVE)
+    with pytest.raises(WeightsError, match=r"noise: expected \(6, 256\) finite numbers, a bin each"):
+        Dimmer(DimmerConfig(), dimmer.tensors, CURVE, CURVE, np.full((6, 256), np.nan))
+    with pytest.raises(WeightsError, match="dimmer: its header lacks the array 'noise'"):
+        Dimmer(DimmerConfig(), dimmer.tensors, CURVE, CURVE)
+
+
+def test_measured_noise_lies_in_the_file(tmp_path: Path) -> None:
+    dimmer = tiny.dimmer(noise="measured")
+    save_dimmer(tmp_path / "camera.safetensors", dimmer, name="camera", licence="CC0")
+    found = load_dimmer(tmp_path / "camera.safetensors")
+    assert np.array_equal(found.dim(photo()), dimmer.dim(photo()))

@@ -14,9 +14,9 @@ import fill
 import tiny
 import toy_run
 from dimma_numbers import FIXTURES, tensors
-from lowlight import statistics
+from lowlight import estimator, statistics
 from lowlight.errors import RecipeError, WeightsError
-from lowlight.methods.dimma import calibration, lightness
+from lowlight.methods.dimma import calibration
 from lowlight.methods.dimma.dimmer import DimmerConfig, load_dimmer
 from lowlight.methods.dimma.training import Dimmed, DimmerStage, Paired
 from lowlight.methods.dimma.training.dimmed import SAMPLE
@@ -138,8 +138,11 @@ def test_statistics_are_those_of_the_real_pairs() -> None:
     data = Mixture([(PairDrawer(pairs), 1.0), (made, 5.0)], Jitter(share=1))
     stage = DimmerStage(DimmerConfig(), DimmerStage.Settings(), data, CPU)
     both = [(dark.pixels.numpy(), above.pixels.numpy()) for dark, above in pairs]
-    for found, expected in zip(stage.arrays().values(), calibration.calibrate(both), strict=True):
-        np.testing.assert_allclose(found, expected, atol=1e-7)
+    expected = [*calibration.calibrate(both), calibration.measure_noise(both)]
+    for name, values in zip(("mean", "std", "noise"), expected, strict=True):
+        np.testing.assert_allclose(stage.arrays()[name], values, atol=1e-7)
+    released = DimmerStage(DimmerConfig(noise="released"), DimmerStage.Settings(), data, CPU)
+    assert released.arrays().keys() == {"mean", "std"}
     batch = stage.batch(data, moment(count=12), CPU)
     assert {name.split(" -> ")[0] for name in batch.names} == {"dark a", "dark b"}
     ratio = (batch.dark.mean(dim=(0, 2, 3)) / batch.light.mean(dim=(0, 2, 3))).numpy()
@@ -309,15 +312,21 @@ def test_few_pairs_keep_what_the_start_knows(tmp_path: Path) -> None:
     data = Mixture([(PairDrawer(camera_pairs()), 1.0)])
     stage = Paired(tiny.config("dimma"), Paired.tiny_settings(), data, CPU)
     own = {name: array.copy() for name, array in stage.arrays().items()}
-    known = {**lightness.constant(0.3), "descriptor_low": own["descriptor_low"] - 1}
+    known = {**estimator.constant(0.3), "descriptor_low": own["descriptor_low"] - 1}
     known["descriptor_high"] = own["descriptor_high"] - 1
     stage.inherit(known)
+    assert stage.arrays().keys() == known.keys()
+    assert all(np.array_equal(stage.arrays()[name], array) for name, array in known.items())
+    assert np.array_equal(stage.method.range[1], own["descriptor_high"] - 1)
+    # With the first step the range holds both.
+    next(stage.losses(stage.batch(data, moment(), CPU), moment()))
     assert stage.arrays()["offset"] == pytest.approx(0.3)
     assert np.array_equal(stage.arrays()["descriptor_low"], own["descriptor_low"] - 1)
     assert np.array_equal(stage.arrays()["descriptor_high"], own["descriptor_high"])
     assert np.array_equal(stage.method.range[0], own["descriptor_low"] - 1)
     before = dict(stage.arrays())
     stage.inherit(before)
+    next(stage.losses(stage.batch(data, moment(), CPU), moment()))
     assert all(np.array_equal(stage.arrays()[name], array) for name, array in before.items())
 
 
@@ -343,6 +352,8 @@ def test_a_run_validated_at_its_start_is_never_worse_and_resumes_with_what_it_in
     ]
     assert outcome.score == pytest.approx(scores[0]["held.reference.psnr"], abs=1e-4)
     assert scores[1]["held.reference.psnr"] < scores[0]["held.reference.psnr"]
+    before = open_weights(start).header.scores
+    assert scores[0] == before, "no step was better: these are the weights that it started from"
     asked = iter([True])
     fit(second, tmp_path / "parts", stop=lambda: next(asked))
     start.unlink()  # what a run inherited lies in its checkpoint

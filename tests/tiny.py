@@ -29,11 +29,12 @@ def settings(stage: Any, folder: Path) -> Any:
 
 
 def dimmer(**sizes: Any) -> Dimmer:
-    """A dimmer that leaves a fifth of the light, and colours with some noise."""
+    """A dimmer that leaves a fifth of the light, and colours with some noise. sizes: of its config."""
     rng = np.random.default_rng(0)
-    config = DimmerConfig(**{"hidden": 4, "components": 2, **sizes})
+    config = DimmerConfig(**{"hidden": 4, "components": 2, "noise": "released", **sizes})
     tensors = {name: rng.normal(0, 0.05, shape).astype(np.float32) for name, shape in config.shapes().items()}
     for name, tensor in tensors.items():
         if "sigma" in name and name.endswith("bias"):
             tensor[:] = -3
-    return Dimmer(config, tensors, np.full(256, 0.2), np.full(256, 0.05))
+    noise = np.full((6, 256), 0.01) if config.noise == "measured" else None
+    return Dimmer(config, tensors, np.full(256, 0.2), np.full(256, 0.05), noise)

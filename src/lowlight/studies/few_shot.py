@@ -254,7 +254,7 @@ class _Experiment:
             f"{kind}-dimmer",
             {
                 "stage": "dimmer",
-                "config": {"kind": kind},
+                "config": {"kind": kind, "noise": "released"},  # as in the paper
                 "settings": {"optimizer": {"kind": "adam", "rate": 3e-3}, "schedule": {"shape": "cosine"}},
                 "data": self._data(self._pairs(self.names)),
                 "batches": [{"crop": settings.crop, "count": 1}],

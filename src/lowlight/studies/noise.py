@@ -17,6 +17,7 @@ from lowlight import studies
 from lowlight.errors import UseError
 from lowlight.evaluation import guards
 from lowlight.evaluation.pairing import listed
+from lowlight.methods.dimma.calibration import WINDOW, inner, is_flat, local_mean
 from lowlight.methods.dimma.dimmer import Dimmer, load_dimmer
 from lowlight.statistics import to_8_bits
 from lowlight.studies._shared import Pairs, Scene, read_scenes, sheet, spread
@@ -25,8 +26,6 @@ from lowlight.weights import open_weights
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
-WINDOW = 5
-"""Side of the square whose mean is taken off: the rest is the residual."""
 BANDS = (0, 8, 16, 32, 64, 256)
 """Edges of the levels by which residuals are told apart."""
 EDGES = np.arange(-32.125, 32.5, 0.25)
@@ -65,7 +64,7 @@ class Noise:
         for scene in read_scenes(settings):
             say(scene.name)
             pictures = variants(dimmer, scene, settings.factor, settings.seed)
-            flat = flat_areas(pictures["undimmed"])
+            flat = is_flat(pictures["undimmed"].mean(axis=2))
             for kind, picture in pictures.items():
                 found.setdefault(kind, []).append(measure(picture, flat))
             marks[scene.name] = [guards.mark(pictures[kind]) for kind in ("real", "undimmed")]
@@ -167,27 +166,11 @@ def pool(all_of: Sequence[Measured]) -> Measured:
     )
 
 
-def local_mean(picture: Floats) -> Floats:
-    """Means of squares of ``WINDOW``, of (height, width, ...) without its edges."""
-    height, width = (side - WINDOW + 1 for side in picture.shape[:2])
-    rows = sum((picture[i : height + i] for i in range(WINDOW)), np.zeros(1))
-    means: Floats = sum((rows[:, i : width + i] for i in range(WINDOW)), np.zeros(1)) / WINDOW**2
-    return means
-
-
-def flat_areas(reference: Pixels) -> NDArray[np.bool_]:
-    """Where a picture varies least: half of it, without its edges."""
-    grey = reference.mean(axis=2)
-    variance = local_mean(grey**2) - local_mean(grey) ** 2
-    return np.asarray(variance <= np.median(variance))
-
-
 def measure(picture: Pixels, flat: NDArray[np.bool_]) -> Measured:
     """Values of a whole photo, residuals where it is flat."""
-    edge = WINDOW // 2
     levels = picture.astype(np.float64)
     means = local_mean(levels)
-    residuals = levels[edge:-edge, edge:-edge] - means
+    residuals = inner(levels) - means
     band = np.digitize(means[flat], BANDS[1:-1])
     here = residuals[flat]
     counts = [

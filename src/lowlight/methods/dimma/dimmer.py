@@ -190,7 +190,8 @@ class Dimmer:
         if self.config.kind == "deterministic":
             return self._layer(self._hidden(inputs), *self._heads) + inputs[:3]
         means, _, weights = self.mixture(inputs)
-        return (weights * means).sum(axis=1)
+        colours: Array = (weights * means).sum(axis=1)
+        return colours
 
     def _hidden(self, inputs: Array) -> Array:
         hidden = inputs
@@ -259,7 +260,9 @@ class Dimmer:
 
     def whole(self, levels: NDArray[np.floating]) -> NDArray[np.floating]:
         """Values in whole steps of an integer depth."""
-        return np.floor(levels) if self.config.noise == "released" else np.rint(levels)
+        rule = np.floor if self.config.noise == "released" else np.rint
+        whole: NDArray[np.floating] = rule(levels)
+        return whole
 
     def dim(
         self,
