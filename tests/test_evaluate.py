@@ -17,7 +17,7 @@ from PIL import Image
 import pictures
 from lowlight import weights
 from lowlight.enhancer import load
-from lowlight.evaluation import comparing, guards, metrics, page
+from lowlight.evaluation import comparing, guards, metrics, page, scoring
 from lowlight.evaluation.benchmarks import BENCHMARKS
 from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture
 from lowlight.evaluation.pairing import Case
@@ -155,6 +155,28 @@ def test_default_metrics_whose_weights_are_missing_are_one_short_line(lowlight, 
         assert "no lpips_alex,lpips_vgg: weights or a package that they need are not here" in line
         assert line.endswith("--metrics lpips_alex,lpips_vgg says which")
         assert "lpips.pth" not in text
+
+
+def test_what_is_measured_in_batches_finds_its_photo(place, monkeypatch):
+    """Batches end at their size, at another size of photo, and at the last photo."""
+    sizes = {"1": 48, "2": 48, "3": 48, "4": 40, "5": 48}
+    for seed, (name, height) in enumerate(sizes.items()):
+        save(f"many/{name}.png", result(seed)[:height])
+        save(f"truth/{name}.png", pictures.scene(seed, 48, 64)[:height])
+    batches = []
+
+    def batch(pairs, device):
+        batches.append((len(pairs), device))
+        return [float(abs(a.mean() - b.mean())) for a, b in pairs]
+
+    monkeypatch.setitem(METRICS, "far", Metric("far", "", "lower", "reference", None, batch=batch))
+    monkeypatch.setattr(scoring, "WAITING", 2 * 48 * 64 * 3)
+    cases = [Case(name, Path(f"many/{name}.png"), None, Path(f"truth/{name}.png")) for name in sizes]
+    found = score(Finished(), cases, {"raw": ("far",)}, device="cpu")
+    assert batches == [(2, "cpu"), (1, "cpu"), (1, "cpu"), (1, "cpu")]
+    for row in found.rows:
+        expected = abs(pixels(f"many/{row.name}.png").mean() - pixels(f"truth/{row.name}.png").mean())
+        assert row.values["raw.far"] == expected
 
 
 def test_a_pooled_value_is_that_of_the_pool(place):

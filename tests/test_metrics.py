@@ -26,8 +26,19 @@ from safetensors.torch import save_file
 import fill
 from lowlight.errors import UseError
 from lowlight.evaluation import grey, metrics
-from lowlight.evaluation.metrics import METRICS, Missing, Picture, Undefined, _colour, _loe, _niqe, _strips
+from lowlight.evaluation.metrics import (
+    METRICS,
+    Missing,
+    Picture,
+    Undefined,
+    _colour,
+    _loe,
+    _lpips,
+    _niqe,
+    _strips,
+)
 from lowlight.evaluation.metrics._windows import Window, gaussian
+from lowlight.nn.perceptual import Perceptual
 from pictures import smooth
 
 FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
@@ -209,6 +220,33 @@ def test_weights_found_later_are_used(weights: Callable[[str], Path]) -> None:
         METRICS["lpips_alex"](out, reference)
     weights("alex")
     assert METRICS["lpips_alex"](out, reference) > 0
+
+
+def test_lpips_of_a_batch_is_that_of_its_pairs(
+    weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a GPU takes them: all pairs in one forward."""
+    weights("alex")
+    metric = METRICS["lpips_alex"]
+    rng = np.random.default_rng(1)
+    pairs = [tuple(rng.integers(0, 256, (2, 40, 52, 3), np.uint8)) for _ in range(3)]
+    alone = [metric(*map(Picture.of_samples, pair)) for pair in pairs]
+    sizes: list[int] = []
+    forward = Perceptual.forward
+    monkeypatch.setattr(
+        Perceptual, "forward", lambda self, a, b: (sizes.append(len(a)), forward(self, a, b))[1]
+    )
+    assert metric.batch is not None
+    for device in ("cpu", "auto"):
+        for at_once, expected in ((1, [1, 1, 1]), (64, [3])):
+            monkeypatch.setitem(_lpips.AT_ONCE, "cpu", at_once)
+            sizes.clear()
+            assert metric.batch(pairs, device) == pytest.approx(alone, abs=1e-6)
+            if not torch.cuda.is_available():
+                assert sizes == expected
+    if not torch.cuda.is_available():
+        with pytest.raises(Missing, match="device cuda is not available to torch"):
+            metric.batch(pairs, "cuda")
 
 
 def test_lpips_without_torch_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

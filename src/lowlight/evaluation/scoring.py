@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from lowlight import statistics
+from lowlight.engines import Device
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import files, guards, protocols
-from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture, Pool, Undefined
+from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture, Pool, Samples, Undefined
 from lowlight.evaluation.pairing import Case, Role, listed
 from lowlight.photo import Photo
 
@@ -47,6 +48,8 @@ WORST = 10
 """Photos that a column names as its worst."""
 _COMPARED: dict[str, Role] = {"reference": "reference", "input": "low"}
 """What metrics compare with, by the file that it is."""
+WAITING = 12_000_000
+"""Samples, 4 megapixels, that are measured in one batch."""
 FITTED = 12
 """Training pairs that the best constant is chosen on, at most, spread evenly."""
 
@@ -337,10 +340,54 @@ class _Tally:
     """What of a column comes together photo by photo."""
 
     metric: Metric
+    device: Device
     pool: Pool | None
     values: dict[str, float | None] = field(default_factory=dict)
     missing: str = ""
     doubts: dict[str, list[str]] = field(default_factory=dict)
+    waiting: dict[str, tuple[Samples, Samples]] = field(default_factory=dict)
+    """By name what will be measured in one batch, all of one size."""
+
+    def measure(self, name: str, picture: Picture, other: Picture | None) -> None:
+        """Measure a picture, at once or in a batch with others."""
+        if self.missing:
+            return
+        if self.metric.batch is not None and other is not None:
+            self._wait(name, picture.samples, other.samples)
+            return
+        try:
+            self.values[name] = self.metric(picture, other)
+        except Missing as error:
+            self.missing = str(error)
+            return
+        except Undefined:
+            self.values[name] = None
+            return
+        if doubt := self.metric.doubt(picture):
+            self.doubts.setdefault(doubt, []).append(name)
+        if self.pool is not None and other is not None:
+            self.pool.add(picture, other)
+
+    def _wait(self, name: str, samples: Samples, other: Samples) -> None:
+        if any(each.shape != samples.shape for each, _ in self.waiting.values()):
+            self.measure_waiting()
+        self.waiting[name] = samples, other
+        if len(self.waiting) * samples.size >= WAITING:
+            self.measure_waiting()
+
+    def measure_waiting(self) -> None:
+        """Measure the batch that waits."""
+        names, pairs, self.waiting = list(self.waiting), list(self.waiting.values()), {}
+        if self.metric.batch is None or not names:
+            return
+        try:
+            found: Sequence[float | None] = self.metric.batch(pairs, self.device)
+        except Missing as error:
+            self.missing = str(error)
+            return
+        except Undefined:
+            found = [None] * len(names)
+        self.values |= zip(names, found, strict=True)
 
 
 @dataclass
@@ -359,19 +406,22 @@ def score(
     columns: Columns,
     *,
     constant: float | None = None,
+    device: Device = "auto",
     keep: Callable[[str, Picture], None] | None = None,
     progress: Callable[[], None] = lambda: None,
 ) -> Scores:
     """Measure all cases. A photo that can't be read or enhanced is left out by name, and the rest goes on.
 
-    keep: called with each photo's name and first result. progress: called after each photo.
+    device: of the metrics that measure in batches. keep: called with each photo's name and first result. progress: called after each photo.
     """
     tallies = {
-        (protocol, name): _Tally(METRICS[name], None if (make := METRICS[name].pool) is None else make())
+        (protocol, name): _Tally(
+            METRICS[name], device, None if (make := METRICS[name].pool) is None else make()
+        )
         for protocol, names in columns.items()
         for name in names
     }
-    rows: list[Row] = []
+    done: list[tuple[Loaded, dict[str, float]]] = []
     failed: dict[str, str] = {}
     for case in cases:
         try:
@@ -380,12 +430,11 @@ def score(
         except LowlightError as error:
             failed[case.name] = str(error)
         else:
-            found = {
-                role: File(path=str(path), sha256=loaded.digests[role]) for role, path in case.files().items()
-            }
-            values = {f"{p}.{m}": tally.values.get(case.name) for (p, m), tally in tallies.items()}
-            rows.append(Row(name=case.name, files=found, values=values, gains=gains))
+            done.append((replace(loaded, photos={}), gains))
         progress()
+    for tally in tallies.values():
+        tally.measure_waiting()
+    rows = [_row(loaded, gains, tallies) for loaded, gains in done]
     warnings = [
         f"{metric}: {reason}: {listed(names)}"
         for metric, reason, names in dict.fromkeys(
@@ -422,46 +471,35 @@ def _score_case(
     constant: float | None,
     keep: Callable[[str, Picture], None] | None,
 ) -> dict[str, float]:
-    """Measure one case; gives the gains it took. Values are kept only when the whole case is done."""
+    """Measure one case; gives the gains it took. Nothing is measured before all pictures are there."""
     name = loaded.case.name
     others = {kind: loaded.picture(role) for kind, role in _COMPARED.items() if role in loaded.photos}
     results: dict[protocols.Run, Picture] = {}
     gains: dict[str, float] = {}
-    values: dict[tuple[str, str], float | None] = {}
-    measured: list[tuple[_Tally, Picture, Picture | None]] = []
-    for protocol, names in columns.items():
+    pictures: dict[str, Picture] = {}
+    for protocol in columns:
         chosen = protocols.PROTOCOLS[protocol]
         if chosen.run not in results:
             results[chosen.run] = system.result(
                 loaded, chosen.run, constant if chosen.run == "constant" else None
             )
-        picture = results[chosen.run]
+        pictures[protocol] = results[chosen.run]
         if chosen.gain is not None:
-            picture, gains[protocol] = chosen.apply(picture, others["reference"])
-        for metric in names:
-            tally = tallies[protocol, metric]
-            if tally.missing:
-                continue
-            other = others.get(tally.metric.compares)
-            try:
-                values[protocol, metric] = tally.metric(picture, other)
-            except Missing as error:
-                tally.missing = str(error)
-                continue
-            except Undefined:
-                values[protocol, metric] = None
-                continue
-            measured.append((tally, picture, other))
+            pictures[protocol], gains[protocol] = chosen.apply(pictures[protocol], others["reference"])
     if keep is not None:
         keep(name, next(iter(results.values())))
-    for key, value in values.items():
-        tallies[key].values[name] = value
-    for tally, picture, other in measured:
-        if doubt := tally.metric.doubt(picture):
-            tally.doubts.setdefault(doubt, []).append(name)
-        if tally.pool is not None and other is not None:
-            tally.pool.add(picture, other)
+    for (protocol, _), tally in tallies.items():
+        tally.measure(name, pictures[protocol], others.get(tally.metric.compares))
     return gains
+
+
+def _row(loaded: Loaded, gains: dict[str, float], tallies: Mapping[tuple[str, str], _Tally]) -> Row:
+    name = loaded.case.name
+    found = {
+        role: File(path=str(path), sha256=loaded.digests[role]) for role, path in loaded.case.files().items()
+    }
+    values = {f"{protocol}.{metric}": tally.values.get(name) for (protocol, metric), tally in tallies.items()}
+    return Row(name=name, files=found, values=values, gains=gains)
 
 
 def _column(protocol: str, metric: str, tally: _Tally) -> Column:

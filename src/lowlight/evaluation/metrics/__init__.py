@@ -7,6 +7,7 @@ from lowlight.evaluation.metrics._surface import Metric as Metric
 from lowlight.evaluation.metrics._surface import Missing as Missing
 from lowlight.evaluation.metrics._surface import Picture as Picture
 from lowlight.evaluation.metrics._surface import Pool as Pool
+from lowlight.evaluation.metrics._surface import Samples as Samples
 from lowlight.evaluation.metrics._surface import Undefined as Undefined
 
 METRICS: dict[str, Metric] = {

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lowlight.engines import Device
 from lowlight.errors import LowlightError, UseError
+
+Samples = NDArray[np.uint8]
+"""(height, width, 3), RGB, as saved."""
 
 
 class Undefined(LowlightError):  # noqa: N818 - an answer rather than a fault
@@ -25,8 +29,7 @@ class Missing(LowlightError):  # noqa: N818
 class Picture:
     """One picture as metrics see it."""
 
-    samples: NDArray[np.uint8]
-    """(height, width, 3), RGB, as saved."""
+    samples: Samples
     raw: NDArray[np.floating[Any]]
     """(height, width, 3), float32 or float64, 1 = white, before rounding and clipping."""
 
@@ -74,6 +77,8 @@ class Metric:
     """``(result, other)``, or ``(result)`` where nothing is compared."""
     pool: Callable[[], Pool] | None = None
     """How the release pools a set; None: a set's value is the mean over its pictures."""
+    batch: Callable[[Sequence[tuple[Samples, Samples]], Device], list[float]] | None = None
+    """The numbers of many (result, other), all of one size, on a device at once; None: nothing would be won."""
     doubt: Callable[[Picture], str] = lambda result: ""
     """Why this picture's number deserves little trust; empty: no reason known."""
 
