@@ -12,6 +12,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+import typer
 import yaml
 from PIL import Image
 
@@ -52,6 +53,27 @@ def test_help_names_every_command_and_each_says_the_same_of_itself(lowlight):
         status, own, err = lowlight(name, "--help")
         assert (status, err) == (0, "")
         assert line in " ".join(own.split())
+
+
+def test_results_go_where_output_says_in_every_command():
+    group = typer.main.get_command(cli.app)
+    commands = {name: group.get_command(None, name) for name in cli.COMMANDS}
+    for name, command in commands.items():
+        for option in command.params:
+            if {"--output", "--out", "-o"} & set(option.opts):
+                assert (option.name, option.opts) == ("output", ["--output", "-o"]), name
+    for spelled in ("-o", "--output", "--out"):
+        context = commands["train"].make_context("train", ["mine.yaml", spelled, "runs/mine"])
+        assert context.params["output"] == Path("runs/mine")
+
+
+def test_help_ends_with_examples_and_shows_arguments_as_they_are_written(lowlight):
+    out = lowlight("enhance", "--help")[1]
+    assert out.startswith("Usage: lowlight enhance [OPTIONS] IN...\n")
+    assert "<list" not in out
+    assert out.rstrip().endswith(f"  {cli.EXAMPLES['enhance'][-1]}")
+    assert lowlight("train", "-h")[1].startswith("Usage: lowlight train [OPTIONS] RECIPE [KEY=VALUE...]\n")
+    assert lowlight("data", "-h")[1].startswith("Usage: lowlight data [OPTIONS] list|check [NAME] [DIR]\n")
 
 
 def test_no_command_is_wrong_use(lowlight):

@@ -216,6 +216,34 @@ def test_commands_work(
             assert status == 0, f"{line}: {capfd.readouterr().err}"
 
 
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_examples_of_help_are_calls_of_the_command(name: str, place: Path) -> None:
+    assert 2 <= len(cli.EXAMPLES[name]) <= 3
+    for line in cli.EXAMPLES[name]:
+        assert line.split()[:2] == ["lowlight", name]
+        parse(line)
+
+
+@pytest.mark.slow
+def test_examples_of_help_work(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in [
+        "enhance",
+        "import",
+        "dim",
+        "methods",
+        "models",
+        "info",
+        "evaluate",
+        "compare",
+        "data",
+        "study",
+    ]:
+        for line in cli.EXAMPLES[name]:
+            assert call(line, monkeypatch) == 0, f"{line}: {capfd.readouterr().err}"
+
+
 def test_there_are_commands_to_run() -> None:
     """A change of the pages' form must not leave the tests above with nothing to do."""
     assert len(commands(ROOT / "docs" / "getting-started.md")) > 10

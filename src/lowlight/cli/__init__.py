@@ -16,7 +16,7 @@ from keyword import iskeyword
 from typing import Annotated, Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from lowlight.errors import ControlError, LowlightError, RecipeError, UseError, reason, shown
 
@@ -40,13 +40,106 @@ COMMANDS = {
     "study": "Run one of the papers' experiments, or list them. Some need lowlight[train].",
 }
 
+EXAMPLES = {
+    "enhance": (
+        "lowlight enhance dark.jpg",
+        "lowlight enhance dark.jpg --lightness 0.4 -o light.png",
+        "lowlight enhance photos -o light",
+    ),
+    "adapt": (
+        "lowlight adapt --pairs pairs -o models/mine.onnx",
+        "lowlight adapt --pairs pairs --photos holiday --minutes 60 -o models/mine.onnx",
+    ),
+    "dim": (
+        "lowlight dim photos --model camera -o dark",
+        "lowlight dim dark.jpg --model camera --factor 0.5 -o darker.jpg",
+    ),
+    "likelihood": (
+        "lowlight likelihood dark.jpg result.jpg",
+        "lowlight likelihood dark.jpg result.jpg other.jpg --map maps",
+    ),
+    "methods": ("lowlight methods", "lowlight methods dimma"),
+    "models": ("lowlight models", "lowlight models --json"),
+    "info": ("lowlight info dark.jpg", "lowlight info dimma"),
+    "evaluate": (
+        "lowlight evaluate dimma --low pairs/dark --reference pairs/light -o report",
+        "lowlight evaluate pairs/dark --reference pairs/light -o other",
+        "lowlight evaluate dimma --set lime LIME",
+    ),
+    "compare": ("lowlight compare report other", "lowlight compare report other -o compare.html"),
+    "data": ("lowlight data list", "lowlight data list lol-v1", "lowlight data check lime LIME"),
+    "train": (
+        "lowlight train recipes/dimma.yaml data.root=DATA",
+        "lowlight train recipes/dimma.yaml data.root=DATA --resume",
+        "lowlight train recipes/dimma.yaml data.root=DATA steps=100 -o runs/trial",
+    ),
+    "average": (
+        "lowlight average runs/a/best.safetensors runs/b/best.safetensors -o runs/mean.safetensors",
+        "lowlight average runs/*/best.safetensors -o runs/mean.safetensors --name mean",
+    ),
+    "export": (
+        "lowlight export runs/dimma/best.safetensors -o models/mine.onnx",
+        "lowlight export runs/dimma/best.safetensors -o models/half.onnx --precision float16",
+    ),
+    "import": (
+        "lowlight import released.ckpt -o models/released.safetensors",
+        "lowlight import released-dimmer -o models/camera.safetensors",
+    ),
+    "study": (
+        "lowlight study",
+        "lowlight study lightness photos=exposures",
+        "lowlight study lightness photos=exposures scenes=2 -o study",
+    ),
+}
+"""Calls of each command, with which its help ends."""
+
 # Plain help and errors: rich would take a tenth of a second to print them.
 _PLAIN: dict[str, Any] = {
     "add_completion": False,
     "rich_markup_mode": None,
     "pretty_exceptions_enable": False,
-    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    "context_settings": {
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+        "token_normalize_func": lambda name: "output" if name == "out" else name,  # --out is understood too
+    },
 }
+
+
+class _Command(TyperCommand):
+    """A command whose help ends with examples; arguments are shown as their metavar says, without types."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        arguments = [each for each in self.params if each.param_type_name == "argument"]
+        return ["[OPTIONS]", *map(_placeholder, arguments)]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        each: Any
+        for each in self.get_params(ctx):
+            if (record := each.get_help_record(ctx)) is None:
+                continue
+            if each.param_type_name == "argument":
+                rows["Arguments"].append((_placeholder(each), each.help))
+            else:
+                rows["Options"].append(record)
+        for title, found in rows.items():
+            if found:
+                with formatter.section(title):
+                    formatter.write_dl(found)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Examples"):
+            for line in EXAMPLES[str(self.name)]:
+                formatter.write(f"  {line}\n")
+
+
+def _placeholder(argument: Any) -> str:
+    """An argument in help: ``NAME``, ``[NAME]`` where it may be left out, ``NAME...`` where it takes several."""
+    name: str = argument.metavar or argument.name.upper()
+    if argument.nargs != 1 and not name.endswith("..."):
+        name += "..."
+    return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
 class _Commands(TyperGroup):
@@ -60,7 +153,7 @@ class _Commands(TyperGroup):
             return None
         single = typer.Typer(**_PLAIN)
         function = cmd_name + "_" * iskeyword(cmd_name)
-        single.command(cmd_name)(getattr(import_module(f"lowlight.cli.{function}"), function))
+        single.command(cmd_name, cls=_Command)(getattr(import_module(f"lowlight.cli.{function}"), function))
         return typer.main.get_command(single)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -84,7 +177,12 @@ def _meant(word: str) -> str:
     return f" Did you mean `{shown(meant)}`?"
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, **_PLAIN)
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    epilog="Begin with `lowlight enhance PHOTO`. `lowlight COMMAND --help` has options and examples.",
+    **_PLAIN,
+)
 
 
 def _print_version(wanted: bool) -> None:

@@ -16,11 +16,6 @@ Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
 Engine = Literal["auto", "onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
 
-Memory = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Memory for photos in work, as 2GB. Default: half of what is free."),
-]
-
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 
 
@@ -28,10 +23,18 @@ def parse_size(text: str) -> int:
     """Bytes of ``2GB``, ``500M``, ``1.5GiB``."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]I?)B?", text.strip().upper())
     if match is None or (size := int(float(match[1]) * _UNITS[match[2]])) < 1:
-        raise typer.BadParameter(
-            f"{text!r}: expected a size with its unit, say 500MB or 2GB", param_hint="--memory"
-        )
+        raise typer.BadParameter(f"{text!r}: expected a size with its unit, say 500MB or 2GB")
     return size
+
+
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        parser=parse_size,
+        metavar="SIZE",
+        help="Memory for photos in work, as 2GB. Default: half of what is free.",
+    ),
+]
 
 
 def parse_named(given: Iterable[str], option: str) -> dict[str, str]:

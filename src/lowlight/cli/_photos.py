@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO
+from dataclasses import dataclass, fields
+from functools import wraps
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn, TextIO, get_type_hints
 
 import typer
 
 from lowlight.batch import Outcome
+from lowlight.cli._interrupts import interruptible
+from lowlight.cli._options import Memory
 from lowlight.errors import shown
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from lowlight.batch import Settings, Worker
     from lowlight.plan import Plan
 
@@ -29,22 +34,6 @@ Inputs = Annotated[
         metavar="IN...", help="Photos, folders (with all below them), patterns, or - for standard input."
     ),
 ]
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, metavar="N", help="Photos computed at a time. Default: one a core, or one on a GPU."),
-]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Replace results made from other photos, weights or controls.")
-]
-ResultFormat = Annotated[
-    Format | None, typer.Option(help="Format of the results. Default: each photo's own.")
-]
-Quality = Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")]
-Stripped = Annotated[
-    Strip | None, typer.Option(help="Leave the place (gps) or all metadata out of the results.")
-]
-MaxPixels = Annotated[int, typer.Option(min=1, metavar="N", help="Photos of more pixels are refused unread.")]
-JsonLines = Annotated[bool, typer.Option("--json", help="One line of JSON a photo on standard output.")]
 
 
 def output_option(mark: str) -> Any:
@@ -56,6 +45,71 @@ def output_option(mark: str) -> Any:
         help="A file for one photo, - for standard output, or a folder that gets the same tree. "
         f"Default: beside each photo, as photo{mark}.jpg.",
     )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Options of all commands that make photos of photos."""
+
+    memory: Memory = None
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Photos computed at a time. Default: one a core, or one on a GPU."
+        ),
+    ] = None
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace results made from other photos, weights or controls.")
+    ] = False
+    format: Annotated[
+        Format | None, typer.Option(help="Format of the results. Default: each photo's own.")
+    ] = None
+    quality: Annotated[int, typer.Option(min=1, max=100, help="Of JPEG, WebP and AVIF.")] = 95
+    strip: Annotated[
+        Strip | None, typer.Option(help="Leave the place (gps) or all metadata out of the results.")
+    ] = None
+    max_pixels: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Photos of more pixels are refused unread.")
+    ] = 250_000_000
+    json_lines: Annotated[
+        bool, typer.Option("--json", help="One line of JSON a photo on standard output.")
+    ] = False
+
+    def settings(self, controls: BaseModel, at_once: int, *, exact: bool = False) -> Settings:
+        from lowlight.batch import Settings
+
+        return Settings(
+            controls=controls,
+            quality=self.quality,
+            strip=self.strip,
+            max_pixels=self.max_pixels,
+            overwrite=self.overwrite,
+            memory=self.memory,
+            at_once=at_once,
+            exact=exact,
+        )
+
+
+def with_batch(function: Callable[..., None]) -> Callable[..., None]:
+    """A command whose last parameter, ``batch``, typer sees as the options of ``Batch``."""
+    *own, _ = inspect.signature(function, eval_str=True).parameters.values()
+    hints = get_type_hints(Batch, include_extras=True)
+    options = [
+        inspect.Parameter(
+            each.name, inspect.Parameter.KEYWORD_ONLY, default=each.default, annotation=hints[each.name]
+        )
+        for each in fields(Batch)
+    ]
+
+    @wraps(function)
+    def command(**given: Any) -> None:
+        batch = Batch(**{each.name: given.pop(each.name) for each in options})
+        function(**given, batch=batch)
+
+    signature = inspect.Signature([*own, *options])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: each.annotation for name, each in signature.parameters.items()}
+    return command
 
 
 def check_streams(plan: Plan, json_lines: bool) -> bool:
@@ -92,13 +146,13 @@ class Run:
         jobs = self.plan.jobs
         with (
             _bar(len(jobs)) as (advance, self.above),
-            _interruptible() as interrupted,
+            interruptible() as interrupted,
             closing(run(jobs, worker, settings, stop=interrupted.stop, advance=advance)) as outcomes,
         ):
             for outcome in outcomes:
                 self._tell(outcome)
         self.above = None
-        self.end(interrupted.by)
+        self.end(interrupted.status)
 
     def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.status] += 1
@@ -121,15 +175,15 @@ class Run:
         else:
             print(line, file=stream, flush=True)
 
-    def end(self, signal_number: int | None = None) -> NoReturn:
-        """Tell again what failed, and leave with the exit status. signal_number: what interrupted the run."""
+    def end(self, interrupted: int = 0) -> NoReturn:
+        """Tell again what failed, and leave with the exit status. interrupted: that of an interrupted run."""
         counts = self.counts
         if counts["failed"] and self.total > 1:
             self._say(f"{counts['failed']} of {self.total} photos failed:", *map(_reason, self.failures))
-        if signal_number is not None:
+        if interrupted:
             done = counts["done"] + counts["skipped"]
             self._say(f"interrupted: {done} of {self.total} photos are done; the same command does the rest")
-            raise typer.Exit(128 + signal_number)
+            raise typer.Exit(interrupted)
         raise typer.Exit(1 if counts["failed"] else 0)
 
 
@@ -167,35 +221,6 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     if outcome.error is not None:
         record["error"] = outcome.error
     return record
-
-
-class _Interrupted:
-    """Whether the run is to end, and by which signal."""
-
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.by: int | None = None
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interrupted]:
-    """Ctrl-C and SIGTERM set the event, so that photos being written are finished; a second one ends at once."""
-    interrupted = _Interrupted()
-
-    def interrupt(number: int, _: object) -> None:
-        interrupted.by = number
-        interrupted.stop.set()
-        restore()
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interrupted
-    finally:
-        restore()
 
 
 @contextmanager

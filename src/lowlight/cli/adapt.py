@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lowlight.cli._interrupts import interruptible
+from lowlight.cli._options import check_target
 from lowlight.errors import UseError, shown
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def adapt(
             show_default=False,
         ),
     ],
-    out: Annotated[
+    output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="MODEL.onnx", help="The model to write.", show_default=False),
     ],
@@ -45,10 +46,7 @@ def adapt(
     json_line: Annotated[bool, typer.Option("--json", help="The result as one line of JSON.")] = False,
 ) -> None:
     """Make a model for your camera from 3 to 8 pairs of photos. Needs lowlight[train]."""
-    if out.suffix != ".onnx":
-        raise UseError(f"{shown(out)}: expected a name that ends in .onnx")
-    if out.exists() and not overwrite:
-        raise UseError(f"{shown(out)} exists; --overwrite replaces it")
+    check_target(output, ".onnx", overwrite=overwrite)
     if photos is not None and not photos.is_dir():
         raise UseError(f"--photos {shown(photos)}: expected a folder of photos")
     from lowlight.machine import cores
@@ -60,25 +58,16 @@ def adapt(
         from lowlight.methods.dimma.training.adapt import adapt as make
     except ModuleNotFoundError as error:
         raise UseError(f"adapting needs {error.name}: pip install 'lowlight[train]'") from None
-    asked: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        _say("stopping after this step; again to stop at once")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    order = Order(checked, out, weights, photos, minutes=minutes, seed=seed, threads=cores())
-    try:
-        result = make(order, say=_say, stop=lambda: bool(asked))
-    except Stopped as stopped:
-        _say(str(stopped))
-        raise typer.Exit(128 + asked[0]) from None
+    order = Order(checked, output, weights, photos, minutes=minutes, seed=seed, threads=cores())
+    with interruptible("stopping after this step; again to stop at once") as interrupted:
+        try:
+            result = make(order, say=_say, stop=interrupted.stop.is_set)
+        except Stopped as stopped:
+            _say(str(stopped))
+            raise typer.Exit(interrupted.status) from None
     if json_line:
         found = {
-            "output": str(out),
+            "output": str(output),
             "sheet": str(result.sheet),
             "left_out": result.held,
             "steps": result.steps,
@@ -86,7 +75,7 @@ def adapt(
         found |= {"before": result.before, "after": result.after, "kept_old": result.kept_old}
         print(json.dumps({**found, "seconds": result.seconds}))
         return
-    print(shown(out))
+    print(shown(output))
     print(shown(result.sheet))
 
 

@@ -19,8 +19,11 @@ def average(
             show_default=False,
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The .safetensors file to write.", show_default=False)
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The .safetensors file to write.", show_default=False
+        ),
     ],
     validate: Annotated[
         Path | None, typer.Option(metavar="RECIPE", help="Score it by this recipe's validation.")
@@ -34,7 +37,7 @@ def average(
 
     if len(files) < 2:
         raise UseError("expected at least two files: one has no mean")
-    check_target(out, ".safetensors", overwrite=overwrite)
+    check_target(output, ".safetensors", overwrite=overwrite)
     for file in files:
         if not file.exists():
             raise WeightsError(f"{shown(file)}: no such file")
@@ -57,5 +60,5 @@ def average(
         header = averaging.validated(header, tensors, recipe.validation, root or recipe.data.root)
         for score, value in header.scores.items():
             print(f"{score}: {value}")
-    save_safetensors(out, header, tensors)
-    print(out)
+    save_safetensors(output, header, tensors)
+    print(output)

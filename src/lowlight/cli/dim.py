@@ -12,20 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowlight import places
-from lowlight.cli._options import Memory, parse_size
-from lowlight.cli._photos import (
-    Inputs,
-    Jobs,
-    JsonLines,
-    MaxPixels,
-    Overwrite,
-    Quality,
-    ResultFormat,
-    Run,
-    Stripped,
-    check_streams,
-    output_option,
-)
+from lowlight.cli._photos import Batch, Inputs, Run, check_streams, output_option, with_batch
 from lowlight.errors import UseError, WeightsError
 from lowlight.machine import cores
 from lowlight.plan import make_plan
@@ -38,6 +25,7 @@ if TYPE_CHECKING:
 OWN = ".dimmed"
 
 
+@with_batch
 def dim(
     inputs: Inputs,
     model: Annotated[
@@ -62,44 +50,29 @@ def dim(
     seed: Annotated[
         int, typer.Option(min=0, help="Of the noise; the same photo and seed, the same twin.")
     ] = 0,
-    memory: Memory = None,
-    jobs: Jobs = None,
-    overwrite: Overwrite = False,
-    format: ResultFormat = None,  # noqa: A002 - the option's name
-    quality: Quality = 95,
-    strip: Stripped = None,
-    max_pixels: MaxPixels = 250_000_000,
-    json_lines: JsonLines = False,
+    *,
+    batch: Batch,
 ) -> None:
     """Make dark twins of photos, as a camera would have taken them in the dark.
 
     The dimmer is trained from a few pairs of that camera, or imported. Photos whose twin is there already are
     skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
     """
-    size = None if memory is None else parse_size(memory)
-    plan = make_plan(inputs, output, wanted=format, own=OWN)
-    to_stdout = check_streams(plan, json_lines)
+    plan = make_plan(inputs, output, wanted=batch.format, own=OWN)
+    to_stdout = check_streams(plan, batch.json_lines)
     try:
         camera = _find(model)
         if not plan.jobs:
-            Run(plan, json_lines, to_stdout).end()
+            Run(plan, batch.json_lines, to_stdout).end()
 
-        from lowlight.batch import Settings
         from lowlight.methods.dimma.dimmer import Dimming, load_dimmer
 
         dimmer = load_dimmer(camera)
     except WeightsError as error:
         raise UseError(str(error)) from error
-    settings = Settings(
-        controls=Dimming(factor=factor, temperature=temperature, seed=seed),
-        quality=quality,
-        strip=strip,
-        max_pixels=max_pixels,
-        overwrite=overwrite,
-        memory=size,
-        at_once=min(jobs or cores(), len(plan.jobs)),
-    )
-    Run(plan, json_lines, to_stdout).do(_Camera(dimmer), settings)
+    controls = Dimming(factor=factor, temperature=temperature, seed=seed)
+    settings = batch.settings(controls, min(batch.jobs or cores(), len(plan.jobs)))
+    Run(plan, batch.json_lines, to_stdout).do(_Camera(dimmer), settings)
 
 
 def _find(model: str) -> Path:

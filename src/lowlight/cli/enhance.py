@@ -8,20 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from lowlight import places
-from lowlight.cli._options import Device, Engine, Memory, Precision, parse_named, parse_size
-from lowlight.cli._photos import (
-    Inputs,
-    Jobs,
-    JsonLines,
-    MaxPixels,
-    Overwrite,
-    Quality,
-    ResultFormat,
-    Run,
-    Stripped,
-    check_streams,
-    output_option,
-)
+from lowlight.cli._options import Device, Engine, Precision, parse_named
+from lowlight.cli._photos import Batch, Inputs, Run, check_streams, output_option, with_batch
 from lowlight.errors import EngineError, UseError, WeightsError
 from lowlight.machine import cores
 from lowlight.plan import OWN, make_plan
@@ -30,6 +18,7 @@ _COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
 """Ranges of the controls that every method has, so that a wrong value is refused without loading a method."""
 
 
+@with_batch
 def enhance(
     inputs: Inputs,
     output: Annotated[str | None, output_option(OWN)] = None,
@@ -67,25 +56,18 @@ def enhance(
     fast: Annotated[bool, typer.Option("--fast", help="The model's 8-bit twin: faster, nearly the same.")] = (
         False
     ),
-    memory: Memory = None,
-    jobs: Jobs = None,
-    overwrite: Overwrite = False,
-    format: ResultFormat = None,  # noqa: A002 - the option's name
-    quality: Quality = 95,
-    strip: Stripped = None,
-    max_pixels: MaxPixels = 250_000_000,
-    json_lines: JsonLines = False,
+    *,
+    batch: Batch,
 ) -> None:
     """Make dark photos light: files, folders, globs, or - for standard input.
 
     Photos whose result is there already, made from the same photo by the same weights and controls, are
     skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
     """
-    size = None if memory is None else parse_size(memory)
     values = _parse_controls(lightness, strength, control or [])
 
-    plan = make_plan(inputs, output, wanted=format, spread=spread)
-    to_stdout = check_streams(plan, json_lines)
+    plan = make_plan(inputs, output, wanted=batch.format, spread=spread)
+    to_stdout = check_streams(plan, batch.json_lines)
 
     try:
         # Before NumPy and the network are loaded: that takes longer than saying that a name is wrong.
@@ -93,12 +75,11 @@ def enhance(
         if control:
             _check_controls(network, values)
         if not plan.jobs:
-            Run(plan, json_lines, to_stdout).end()
+            Run(plan, batch.json_lines, to_stdout).end()
 
-        from lowlight.batch import Settings
         from lowlight.enhancer import load
 
-        at_once = min(jobs or cores(), max(1, len(plan.jobs)))
+        at_once = min(batch.jobs or cores(), max(1, len(plan.jobs)))
         threads = max(1, cores() // at_once)
         enhancer = load(
             network,
@@ -110,22 +91,13 @@ def enhance(
         )
     except (WeightsError, EngineError) as error:
         raise UseError(str(error)) from error
-    if jobs is None and enhancer.engine.device != "cpu":
+    if batch.jobs is None and enhancer.engine.device != "cpu":
         at_once = 1
     controls = enhancer.controls(**values)
     if spread:
         enhancer.check_spread(controls)
-    settings = Settings(
-        controls=controls,
-        quality=quality,
-        strip=strip,
-        max_pixels=max_pixels,
-        overwrite=overwrite,
-        memory=size,
-        at_once=at_once,
-        exact=controls.strength == 0,
-    )
-    Run(plan, json_lines, to_stdout).do(enhancer, settings)
+    settings = batch.settings(controls, at_once, exact=controls.strength == 0)
+    Run(plan, batch.json_lines, to_stdout).do(enhancer, settings)
 
 
 def _parse_controls(lightness: str | None, strength: str | None, control: list[str]) -> dict[str, Any]:

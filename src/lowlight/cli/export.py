@@ -20,7 +20,10 @@ def export(
     weights: Annotated[
         Path, typer.Argument(help="A .safetensors file of a training run.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The .onnx file to write.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", help="The .onnx file to write.", show_default=False),
+    ],
     precision: Annotated[
         Literal["float32", "float16", "int8"],
         typer.Option(help="float16 halves the file and computes in float32; int8 computes in int8."),
@@ -35,7 +38,7 @@ def export(
     """Turn trained weights into the ONNX file that users run. Needs lowlight[train]."""
     from lowlight.errors import UseError, WeightsError, shown
 
-    check_target(out, ".onnx", overwrite=overwrite)
+    check_target(output, ".onnx", overwrite=overwrite)
     if not weights.exists():
         raise WeightsError(f"{shown(weights)}: no such file")
     if (precision == "int8") != (calibrate is not None):
@@ -52,8 +55,8 @@ def export(
     method = methods.create(opened.header.method, opened.header.config, opened.arrays)
     header = opened.header if name is None else opened.header.model_copy(update={"name": name})
     tiles = [] if calibrate is None else calibration_tiles(method, calibrate, photos)
-    export_onnx(load_network(opened), method, header, out, precision=precision, calibration=tiles)
-    print(out)
+    export_onnx(load_network(opened), method, header, output, precision=precision, calibration=tiles)
+    print(output)
 
 
 def calibration_tiles(method: Method, folder: Path, count: int) -> list[tuple[Array, Observation]]:

@@ -18,8 +18,11 @@ def import_(
             metavar="OFFICIAL", help="The authors' checkpoint, or a folder with it.", show_default=False
         ),
     ],
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="The .safetensors file to write.", show_default=False)
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The .safetensors file to write.", show_default=False
+        ),
     ],
     method: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take it as of this method. Default: recognised.")
@@ -34,14 +37,14 @@ def import_(
     from lowlight import methods
     from lowlight.errors import UseError, shown
 
-    check_target(out, ".safetensors", overwrite=overwrite, more="; `lowlight export` makes .onnx")
+    check_target(output, ".safetensors", overwrite=overwrite, more="; `lowlight export` makes .onnx")
     if method is not None and method not in methods.names():
         raise UseError(f"no method is called {method!r}; there are: {', '.join(methods.names())}")
     sets = parse_named(setting or [], "--set")
     from lowlight.importing import import_checkpoint
 
     try:
-        weights = import_checkpoint(official, out, method=method, sets=sets)
+        weights = import_checkpoint(official, output, method=method, sets=sets)
     except ModuleNotFoundError as error:
         raise UseError(f"import needs {error.name}: pip install 'lowlight[train]'") from None
     header = weights.header
@@ -50,4 +53,4 @@ def import_(
         *header.notes,
     ):
         print(shown(line), file=sys.stderr)
-    print(shown(out))
+    print(shown(output))

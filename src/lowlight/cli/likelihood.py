@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lowlight import places
-from lowlight.cli._options import Memory, parse_size
+from lowlight.cli._options import Memory
 
 
 def likelihood(
@@ -48,12 +48,11 @@ def likelihood(
     for target in targets:
         if target is not None and target.exists() and not overwrite:
             raise UseError(f"{shown(target)} exists; --overwrite replaces it")
-    size = None if memory is None else parse_size(memory)
 
     from lowlight.likelihoods import Judge, activation_map
 
     try:
-        judge = Judge.load(model, size)
+        judge = Judge.load(model, memory)
     except WeightsError as error:
         raise UseError(str(error)) from error
     given = judge.given(read_photo(low).samples, slopes=maps is not None)

@@ -14,8 +14,14 @@ def study(
     changes: Annotated[
         list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: model=dimma photos=data.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for table, JSON and pictures. Default: studies/NAME.")
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for table, JSON and pictures. Default: studies/NAME.",
+        ),
     ] = None,
 ) -> None:
     """Run one of the papers' experiments, or list them. Some need lowlight[train]."""
@@ -31,7 +37,7 @@ def study(
         return
     try:
         settings = studies.check(name, changes or [])
-        folder = out or Path("studies") / name
+        folder = output or Path("studies") / name
         findings = studies.run(name, settings, folder, lambda line: print(line, file=sys.stderr, flush=True))
     except ModuleNotFoundError as error:
         raise UseError(f"study {name} needs {error.name}: pip install 'lowlight[train]'") from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
+
+from lowlight.cli._interrupts import interruptible
 
 
 def train(
@@ -16,8 +16,14 @@ def train(
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Changes: data.root=photos steps=100."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder of the run. Default: runs/ and the recipe's file name.")
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder of the run. Default: runs/ and the recipe's file name.",
+        ),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0, help="Save and leave after this wall time.")
@@ -40,23 +46,15 @@ def train(
         from lowlight.training.recipe import read_recipe
     except ModuleNotFoundError as error:
         raise UseError(f"training needs {error.name}: pip install 'lowlight[train]'") from None
-    asked: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-        print("stopping after this step; again to stop at once", file=sys.stderr, flush=True)
-
     checked = read_recipe(recipe, overrides or [])
-    folder = out or Path("runs") / recipe.stem
+    folder = output or Path("runs") / recipe.stem
     checkpoint = resume_from or (folder / "checkpoint.safetensors" if resume else None)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
-    try:
-        outcome = fit(checked, folder, resume=checkpoint, max_minutes=max_minutes, stop=lambda: bool(asked))
-    except OSError as error:
-        raise TrainingError(f"{error.filename or folder}: {error.strerror}") from None
+    with interruptible("stopping after this step; again to stop at once") as interrupted:
+        try:
+            outcome = fit(
+                checked, folder, resume=checkpoint, max_minutes=max_minutes, stop=interrupted.stop.is_set
+            )
+        except OSError as error:
+            raise TrainingError(f"{error.filename or folder}: {error.strerror}") from None
     print(folder / ("best.safetensors" if outcome.score is not None else "last.safetensors"))
-    if asked:
-        raise typer.Exit(128 + asked[0])
+    raise typer.Exit(interrupted.status)

@@ -1,0 +1,45 @@
+"""Ctrl-C and SIGTERM end long work in good order: the first asks, a second one ends it at once."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Interrupted:
+    """Whether work is to end, and by which signal."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.by: int | None = None
+
+    @property
+    def status(self) -> int:
+        """The exit status of a process that ended for the signal; 0: there was none."""
+        return 0 if self.by is None else 128 + self.by
+
+
+@contextmanager
+def interruptible(said: str = "") -> Iterator[Interrupted]:
+    """Inside the block the first signal sets the event; said: a line that it prints, if any."""
+    interrupted = Interrupted()
+
+    def interrupt(number: int, _: object) -> None:
+        interrupted.by = number
+        interrupted.stop.set()
+        restore()
+        if said:
+            print(said, file=sys.stderr, flush=True)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interrupted
+    finally:
+        restore()
