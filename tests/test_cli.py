@@ -431,6 +431,22 @@ def test_info(lowlight):
         assert err.count("\n") == 1
 
 
+def test_info_of_a_turned_photo_does_not_contradict_its_size(lowlight):
+    exif = Image.Exif()
+    for orientation, stored in ((3, "24 x 16"), (6, "24 x 16")):
+        exif[274] = orientation
+        Image.new("RGB", (24, 16)).save("turned.jpg", exif=exif)
+        out = lowlight("info", "turned.jpg")[1]
+        width, height = (16, 24) if orientation == 6 else (24, 16)
+        assert f"  width: {width}\n  height: {height}\n" in out
+        assert (
+            f"  orientation: {orientation}: stored as {stored}; the size above is the upright photo's\n"
+            in out
+        )
+        found = json.loads(lowlight("info", "turned.jpg", "--json")[1])
+        assert (found["width"], found["height"], found["orientation"]) == (width, height, orientation)
+
+
 def test_info_of_several_files_measures_photos_and_finds_damage(lowlight):
     make("dark.png", "cut.png", size=(64, 48))
     whole = Path("cut.png").read_bytes()

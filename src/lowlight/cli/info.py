@@ -34,14 +34,27 @@ def info(
         if described:
             records.append({"file": file, **described})
             if not as_json:
-                recipe = {"recipe": _short(described["recipe"])} if "recipe" in described else {}
-                print_described(file, described | recipe)
+                print_described(file, described | _readable(described))
         for error in errors:
             print(f"lowlight: {shown(str(error))}", file=sys.stderr)
     if as_json and records:
         print(json.dumps(records if len(files) > 1 else records[0], indent=2))
     if failed:
         raise typer.Exit(1)
+
+
+def _readable(described: dict[str, Any]) -> dict[str, Any]:
+    """What is told to people in other words than to programs."""
+    changed: dict[str, Any] = {}
+    if "recipe" in described:
+        changed["recipe"] = _short(described["recipe"])
+    if (turned := described.get("orientation", 1)) != 1:
+        sides = described["width"], described["height"]
+        width, height = sides[::-1] if turned >= 5 else sides
+        changed["orientation"] = (
+            f"{turned}: stored as {width} x {height}; the size above is the upright photo's"
+        )
+    return changed
 
 
 def _short(recipe: dict[str, Any]) -> dict[str, Any]:
