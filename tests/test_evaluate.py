@@ -16,6 +16,7 @@ from PIL import Image
 
 import pictures
 from lowlight import weights
+from lowlight.cli._tables import print_numbers
 from lowlight.enhancer import load
 from lowlight.evaluation import comparing, guards, metrics, page, scoring
 from lowlight.evaluation.benchmarks import BENCHMARKS
@@ -359,8 +360,8 @@ def test_published_numbers_stand_beside_the_set_alone(lowlight, place):
 
 
 def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place):
-    for index in range(2):
-        number = f"0069{index}"
+    for number in BENCHMARKS["lol-v2-real"].parts[1].names:
+        index = int(number)
         save(f"LOL2/Real_captured/Test/Low/low{number}.png", pictures.scene(index, 16, 16) // 8)
         save(f"LOL2/Real_captured/Test/Normal/normal{number}.png", pictures.scene(index, 16, 16))
         save(f"low-named/low{number}.png", pictures.scene(index, 16, 16) // 2)
@@ -490,6 +491,23 @@ def test_a_report_is_never_overwritten_unasked(lowlight, place):
     assert lowlight(*arguments, "--overwrite")[0] == 0
 
 
+def test_a_narrow_terminal_cuts_no_name_and_no_number(capsys, monkeypatch):
+    header = ["metric", "raw", "gtmean_llflow_val", "gtmean_glare", "reference_lightness"]
+    rows = [["psnr", *["21.27 ± 3.50 (36)"] * 4], ["niqe", "4.3366 ± 0.6718 (36)", "", "", ""]]
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    print_numbers(header, rows)
+    lines = [re.sub(r"\x1b\[\d*m", "", line).rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert [re.split(" {2,}", line) for line in lines] == [
+        ["metric", *header[1:3]],
+        ["psnr", *["21.27 ± 3.50 (36)"] * 2],
+        ["niqe", "4.3366 ± 0.6718 (36)"],
+        [""],
+        ["metric", *header[3:]],
+        ["psnr", *["21.27 ± 3.50 (36)"] * 2],
+    ]
+
+
 # The page
 
 
@@ -579,6 +597,17 @@ def test_compare_gives_paired_differences(lowlight, place):
     assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
 
 
+def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
+    for folder in ("new", "old/new", "other"):
+        assert lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", folder)[0] == 0
+    header = lowlight("compare", "new", "other/report.json")[1].splitlines()[-6]
+    assert re.split(" {2,}", header) == ["column", "done (new)", "done (other)", "difference (95 %)"]
+    found = json.loads(lowlight("compare", "new", "old/new", "other", "--json")[1])
+    assert list(found["means"]) == ["done (new)", "done (old/new)", "done (other)"]
+    status, _, err = lowlight("compare", "new", "other", "new")
+    assert (status, "new: given twice" in err) == (2, True)
+
+
 def test_compare_names_once_what_only_some_results_have(lowlight, place, without_lpips):
     columns = {"a": "ssim,lpips_alex", "b": "ssim,lpips_alex,ssim_grey", "c": "ssim"}
     for name, metrics_ in columns.items():
@@ -601,7 +630,7 @@ def test_results_on_other_photos_are_not_compared(lowlight, place):
         Path(f"{folder}/2.png").unlink()
     assert lowlight("evaluate", "done", *arguments, "-o", "c")[0] == 0
     status, _, err = lowlight("compare", "a", "c")
-    assert (status, "done has 2, done (c) has not" in err) == (2, True)
+    assert (status, "done (a) has 2, done (c) has not" in err) == (2, True)
     assert lowlight("compare", "a")[0] == 2
     Path("c/report.json").write_text("{}")
     status, _, err = lowlight("compare", "a", "c")

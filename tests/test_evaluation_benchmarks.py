@@ -99,12 +99,16 @@ def test_cases_are_the_published_split(lol: Path) -> None:
 
 
 def test_names_of_partners_may_differ(tmp_path: Path) -> None:
-    for number in ("00690", "00691"):
+    numbers = [f"{number:05d}" for number in range(690, 790)]
+    for number in numbers:
         save(tmp_path / "Real_captured" / "Test" / "Low" / f"low{number}.png", PICTURE[:20, :20])
         save(tmp_path / "Real_captured" / "Test" / "Normal" / f"normal{number}.png", PICTURE[:20, :20])
     found, faults = cases(BENCHMARKS["lol-v2-real"], "test", tmp_path)
-    assert [case.name for case in found] == ["00690", "00691"]
+    assert [case.name for case in found] == numbers
     assert "two splits of the same shots" in faults[0]
+    (tmp_path / "Real_captured" / "Test" / "Normal" / "normal00700.png").unlink()
+    with pytest.raises(UseError, match="no photo for 00700"):
+        cases(BENCHMARKS["lol-v2-real"], "test", tmp_path)
 
 
 def test_weights_that_name_a_set_of_the_same_shots_are_told_apart() -> None:
@@ -156,6 +160,10 @@ def test_the_commands_list_and_check(lowlight, lol: Path) -> None:  # type: igno
     status, out, err = lowlight("data", "list")
     assert (status, err) == (0, "")
     assert {line.split()[0] for line in out.splitlines()[1:]} == set(BENCHMARKS)
+    status, out, _ = lowlight("data", "list", "lol-v2-real")
+    assert status == 0
+    folders = "Real_captured/Test/Low with Real_captured/Test/Normal"
+    assert f"test: 100, {folders}, low low*, reference normal*, 600x400" in out.splitlines()
     status, out, _ = lowlight("data", "list", "lol-v1", "--json")
     assert json.loads(out)["parts"][0]["faults"][0].startswith("Pair 648 does not match")
     assert lowlight("data", "check", "lol-v1", lol, "--split", "test")[0] == 0

@@ -26,6 +26,28 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def print_numbers(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table whose first column names its rows. A terminal too narrow for it gets several below each other, so
+    that no name and no number is cut."""
+    if not sys.stdout.isatty():
+        print_table(header, rows)
+        return
+    from rich.console import Console
+
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(len(header))]
+    parts: list[list[int]] = [[]]
+    for column in range(1, len(header)):
+        if parts[-1] and sum(widths[each] + 2 for each in (0, *parts[-1], column)) - 2 > Console().width:
+            parts.append([])
+        parts[-1].append(column)
+    for index, part in enumerate(parts):
+        if index:
+            print()
+        filled = [row for row in rows if any(row[column] for column in part)]
+        head, *lines = ([row[column] for column in (0, *part)] for row in (header, *filled))
+        print_table(head, lines)
+
+
 def print_published(header: Sequence[str], rows: Sequence[Sequence[str]], last: str) -> None:
     """What ``evaluation.report.published`` found, below a table of measured numbers."""
     if last:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from lowlight.cli._options import check_target
-from lowlight.cli._tables import print_published, print_table
+from lowlight.cli._tables import print_numbers, print_published
 from lowlight.errors import UseError, shown
 
 
@@ -60,7 +60,7 @@ def compare(
     for note in found.notes:
         print(shown(f"note: {note}"))
     print()
-    print_table(*comparing.table(found))
+    print_numbers(*comparing.table(found))
     print_published(*report.published(found.reports))
     if output is not None:
         print(output)

@@ -14,9 +14,9 @@ from lowlight.cli._options import Device, Engine, Precision, parse_named
 from lowlight.errors import EngineError, LowlightError, UseError, WeightsError, shown
 
 if TYPE_CHECKING:
-    from lowlight.enhancer import Enhancer
     from lowlight.evaluation.pairing import Role
-    from lowlight.evaluation.scoring import Judged, Report
+    from lowlight.evaluation.plan import Photos
+    from lowlight.evaluation.scoring import Judged, Network, Report
     from lowlight.weights import Weights
 
 
@@ -108,92 +108,98 @@ def evaluate(
     Exit status: 0 all photos measured, 1 some could not be, 2 wrong use.
     """
     from lowlight.evaluation import pairing, plan, report, scoring
-    from lowlight.evaluation.benchmarks import departure, find_benchmark
 
-    is_model = _is_model(what)
-    chosen = find_benchmark(benchmark[0]) if benchmark else None
-    if chosen and (low or reference):
-        raise UseError("--set names the photos; leave out --low and --reference")
-    if is_model and not (chosen or low):
-        raise UseError("a model needs dark photos: give --low or --set")
-    if not is_model and (control or rounding or fast):
-        raise UseError(
-            "--control, --rounding and --fast are for models; finished pictures are measured as they are"
-        )
     if constant is not None and train is not None:
         raise UseError("--constant gives what --train would choose; leave one out")
     if output is not None:
         report.claim(output, overwrite=overwrite)
-
+    is_model = _is_model(what)
     patterns = plan.read_patterns(pattern or [])
-    finished = None if is_model else Path(what)
-    given: dict[Role, Path | None] = {"result": finished, "low": low, "reference": reference}
-    folders = {role: folder for role, folder in given.items() if folder is not None}
-    faults: list[str] = []
-    other = ""
-    if chosen and benchmark:
-        cases, faults = plan.cases_of_set(chosen, split, benchmark[1], finished, patterns)
-        split = split or chosen.default_split
-        other = departure(chosen, benchmark[1], split)
-        faults += [other] if other else []
-    else:
-        cases = plan.cases_in(folders, patterns)
+    photos = _find_photos(None if is_model else Path(what), low, reference, benchmark, split, patterns)
     recipe = None if preset is None else plan.find_preset(preset)
     columns = plan.choose_columns(
         metrics,
         protocol,
-        preset,
+        recipe,
         model=is_model,
-        roles=frozenset(cases[0].files()),
+        roles=frozenset(photos.cases[0].files()),
         constant=constant is not None or train is not None,
     )
-    cases, broken = pairing.check_alike(cases)
+    cases, broken = pairing.check_alike(photos.cases)
 
     system: Judged = scoring.Finished()
     description, weights = scoring.described_folder(what), None
     if is_model:
         saving = rounding or (recipe.rounding if recipe else "round")
-        weights, enhancer = _load(what, engine, device, precision, fast)
-        system = scoring.Network(enhancer, parse_named(control or [], "--control"), saving)
-        enhancer.controls(**system.controls)
+        weights, network = _load(what, engine, device, precision, fast, control or [], saving)
+        system = network
         description = scoring.described_model(
-            system, weights, engine=engine, device=device, precision=precision
+            network, weights, engine=engine, device=device, precision=precision
         )
-    guard = plan.look_for_leaks(cases, weights, trained_on or [], chosen)
-    warnings = plan.warnings_of(recipe, faults, cases)
+    elif control or rounding or fast:
+        raise UseError(
+            "--control, --rounding and --fast are for models; finished pictures are measured as they are"
+        )
+
+    guard = plan.look_for_leaks(cases, weights, trained_on or [], photos.benchmark)
+    warnings = plan.warnings_of(recipe, photos.faults, cases)
     _say(*guard.lines, *warnings)
     if train is not None:
         constant = plan.fit_constant(system, *train, cases)
     if constant is not None and "constant" in columns:
         warnings.append(f"constant {'lightness' if is_model else 'gain'}: {constant:g}")
-
-    keep = None if output is None or not is_model else report.keeper(output)
     with _progress(len(cases)) as advance:
-        scores = scoring.score(system, cases, columns, constant=constant, keep=keep, progress=advance)
-    if metrics is None and preset is None:  # nobody asked for what can't be measured here
-        scores = scoring.without_missing(scores)
+        scores = scoring.score(
+            system,
+            cases,
+            columns,
+            constant=constant,
+            device=device,
+            keep=report.keeper(output) if is_model and output is not None else None,
+            progress=advance,
+        )
     scores.failed = {**broken, **scores.failed}
     _say(*(f"{name}: {why}" for name, why in scores.failed.items()))
     if not scores.rows:
         raise LowlightError("no photo could be measured")
-    data = scoring.Data(
-        set=chosen.name if chosen else "",
-        split=split or "",
-        as_published=chosen is not None and not other,
-        folders={role: str(folder) for role, folder in folders.items()},
-    )
+
+    if metrics is None and preset is None:  # nobody asked for what can't be measured here
+        scores = scoring.without_missing(scores)
     options = {
         "columns": {name: list(found) for name, found in columns.items()},
         "preset": preset,
         "constant": constant if "constant" in columns else None,
         "patterns": patterns,
     }
-    found = scoring.make_report(description, data, options, guard, warnings, scores)
+    found = scoring.make_report(description, photos.data, options, guard, warnings, scores)
     if output is not None:
         report.write_report(found, output, pictures=pictures)
     _print(found, as_json, output)
     if found.failed:
         raise typer.Exit(1)
+
+
+def _find_photos(
+    finished: Path | None,
+    low: Path | None,
+    reference: Path | None,
+    benchmark: tuple[str, Path] | None,
+    split: str | None,
+    patterns: dict[Role, str],
+) -> Photos:
+    """The photos that the options name; finished: the folder that is judged, None for a model."""
+    from lowlight.evaluation import plan
+
+    if benchmark and (low or reference):
+        raise UseError("--set names the photos; leave out --low and --reference")
+    if split and not benchmark:
+        raise UseError("--split is a part of a --set; a folder is measured whole")
+    if benchmark:
+        return plan.photos_of_set(*benchmark, split, finished, patterns)
+    if finished is None and low is None:
+        raise UseError("a model needs dark photos: give --low or --set")
+    given: dict[Role, Path | None] = {"result": finished, "low": low, "reference": reference}
+    return plan.photos_in({role: folder for role, folder in given.items() if folder is not None}, patterns)
 
 
 def _is_model(what: str) -> bool:
@@ -214,17 +220,27 @@ def _is_model(what: str) -> bool:
 
 
 def _load(
-    what: str, engine: Engine, device: Device, precision: Precision, fast: bool
-) -> tuple[Weights, Enhancer]:
+    what: str,
+    engine: Engine,
+    device: Device,
+    precision: Precision,
+    fast: bool,
+    control: list[str],
+    rounding: Literal["round", "truncate"],
+) -> tuple[Weights, Network]:
     from lowlight import places
     from lowlight.enhancer import load
+    from lowlight.evaluation.scoring import Network
     from lowlight.weights import open_weights
 
     try:
-        network = places.find(places.fast(what) if fast else what)
-        return open_weights(network), load(network, engine=engine, device=device, precision=precision)
+        weights = open_weights(places.find(places.fast(what) if fast else what))
+        enhancer = load(weights.path, engine=engine, device=device, precision=precision)
     except (WeightsError, EngineError) as error:
         raise UseError(str(error)) from error
+    system = Network(enhancer, parse_named(control, "--control"), rounding)
+    enhancer.controls(**system.controls)
+    return weights, system
 
 
 def _say(*lines: str) -> None:
@@ -247,7 +263,7 @@ def _progress(photos: int) -> Iterator[Callable[[], None]]:
 
 
 def _print(found: Report, as_json: bool, output: Path | None) -> None:
-    from lowlight.cli._tables import print_published, print_table
+    from lowlight.cli._tables import print_numbers, print_published
     from lowlight.evaluation import report
 
     if as_json:
@@ -256,7 +272,7 @@ def _print(found: Report, as_json: bool, output: Path | None) -> None:
     for line in report.head(found):
         print(shown(line))
     print()
-    print_table(*report.table(found))
+    print_numbers(*report.table(found))
     print()
     for line in report.tail(found):
         print(shown(line))

@@ -108,7 +108,7 @@ _LOL_TEST = (
     "780",
 )
 _EXDARK = "Bicycle Boat Bottle Bus Car Cat Chair Cup Dog Motorbike People Table"
-_LOL_BLUR = {"low": "low_blur", "reference": "high_sharp_scaled"}
+_UNSEEN = "this layout was not compared with the publisher's archive"
 _UNPAIRED = "none stated: measure and look, do not ship"
 
 
@@ -130,6 +130,10 @@ def _sid(camera: str, suffix: str, count: int) -> Iterator[Part]:
             faults=("10034, 10045 and 10172 are misaligned: leave them out.",) if split == "test" else (),
         )
     yield Part(f"all-{camera.lower()}", f"{camera}/short", count=count, suffixes=(suffix,))
+
+
+def _numbers(first: int, end: int) -> tuple[str, ...]:
+    return tuple(f"{number:05d}" for number in range(first, end))
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -164,9 +168,10 @@ BENCHMARKS: dict[str, Benchmark] = {
             "none stated: research only",
             (
                 Part("train", "Real_captured/Train/Low", "Real_captured/Train/Normal", 689,
-                     {"low": "low*", "reference": "normal*"}, (600, 400)),
+                     {"low": "low*", "reference": "normal*"}, (600, 400), _numbers(1, 690)),
                 Part("test", "Real_captured/Test/Low", "Real_captured/Test/Normal", 100,
-                     {"low": "low*", "reference": "normal*"}, (600, 400), faults=(_SHARED_SHOTS,)),
+                     {"low": "low*", "reference": "normal*"}, (600, 400), _numbers(690, 790),
+                     faults=(_SHARED_SHOTS,)),
             ),
             shares="LOL",
         ),
@@ -201,7 +206,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 Part("part1", "Dataset_Part1", count=360, folders=("Label",)),
                 Part("part2", "Dataset_Part2", count=229, folders=("Label",)),
             ),
-            "Dataset_PartN/SEQUENCE/*.JPG with Dataset_PartN/Label/SEQUENCE.JPG; sequences are counted",
+            "Dataset_PartN/SEQUENCE/*.JPG with Dataset_PartN/Label/SEQUENCE.JPG; sequences are counted; " + _UNSEEN,
             "which exposure is the dark one is not part of the set; choose it and give --low and --reference",
         ),
         Benchmark(
@@ -218,7 +223,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "Chen, Chen, Xu, Koltun, Learning to See in the Dark, CVPR 2018",
             "repository MIT; nothing apart for the photos",
             (*_sid("Sony", ".arw", 2697), *_sid("Fuji", ".raf", 2397)),
-            "{Sony,Fuji}/{short,long}; a name that starts with 0 is to train on, 1 to test, 2 to validate",
+            "{Sony,Fuji}/{short,long}; a name that starts with 0 is to train on, 1 to test, 2 to validate; " + _UNSEEN,
             "its photos are camera RAW; develop them to PNG and give --low and --reference",
         ),
         Benchmark(
@@ -232,6 +237,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 Part("test-nikon", "Eval/Nikon/low", "Eval/Nikon/high", 20),
                 Part("test-huawei", "Eval/Huawei/low", "Eval/Huawei/high", 30),
             ),
+            _UNSEEN,
         ),
         Benchmark(
             "lol-blur",
@@ -242,7 +248,7 @@ BENCHMARKS: dict[str, Benchmark] = {
                 Part("train", "train/low_blur", "train/high_sharp_scaled", 10200),
                 Part("test", "test/low_blur", "test/high_sharp_scaled", 1800),
             ),
-            "frames in a folder a sequence, below each of the two",
+            "frames in a folder a sequence, below each of the two; " + _UNSEEN,
         ),
         _unpaired("lime", 10, "Guo, Li, Ling, LIME, TIP 2017"),
         _unpaired("mef", 17, "scenes of Ma, Zeng, Wang, TIP 2015"),
@@ -258,7 +264,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             "photos (terms of 1 October 2026): non-commercial academic use, no redistribution, companies ask first; "
             "code BSD-3-Clause",
             (Part("all", ".", count=7363, folders=tuple(_EXDARK.split())),),
-            "a folder a class",
+            "a folder a class; " + _UNSEEN,
         ),
     )
 }  # fmt: skip
@@ -393,7 +399,7 @@ def _look(part: Part, folder: Path) -> tuple[int, list[str]]:
     problems = []
     names = {case.name for case in found}
     if part.names and (absent := sorted(set(part.names) - names, key=pairing.natural)):
-        problems.append(f"not there: {', '.join(absent)}")
+        problems.append(f"not there: {pairing.listed(absent)}")
     if part.names and (extra := sorted(names - set(part.names), key=pairing.natural)):
         problems.append(f"not of this part: {pairing.listed(extra)}")
     kept: list[Case] = []

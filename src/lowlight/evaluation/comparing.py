@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lowlight.errors import UseError
+from lowlight.errors import UseError, shown
 from lowlight.evaluation.page import definitions, document, escaped, html_table, items, picture, pictures_of
 from lowlight.evaluation.pairing import listed
 from lowlight.evaluation.report import number, published
@@ -65,17 +65,10 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
 
     Raises UseError for reports of other photos, or of other references under the same names.
     """
-    reports: dict[str, Report] = {}
-    places: dict[str, Path] = {}
-    for path in paths:
-        report = read_report(path)
-        place = path if path.is_dir() else path.parent
-        name = report.system.name
-        if name in reports:
-            name = f"{name} ({place.name})"
-        if name in reports:
-            raise UseError(f"{path}: given twice, or in two folders of one name")
-        reports[name], places[name] = report, place
+    found = [read_report(path) for path in paths]
+    folders = [path if path.is_dir() else path.parent for path in paths]
+    names = _names(found, folders)
+    reports, places = dict(zip(names, found, strict=True)), dict(zip(names, folders, strict=True))
     first, *others = reports.items()
     notes = []
     for name, report in others:
@@ -102,6 +95,20 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
         for column, by_name in differences.items()
     }
     return Comparison(reports, places, kept, notes)
+
+
+def _names(reports: Sequence[Report], folders: Sequence[Path]) -> list[str]:
+    """A name for each report: its system's, with its folder's where that says no more. Raises UseError."""
+    systems = [report.system.name for report in reports]
+    for endings in ([folder.resolve().name for folder in folders], [str(folder) for folder in folders]):
+        names = [
+            name if systems.count(name) == 1 else f"{name} ({ending})"
+            for name, ending in zip(systems, endings, strict=True)
+        ]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(folder for name, folder in zip(names, folders, strict=True) if names.count(name) > 1)
+    raise UseError(f"{shown(twice)}: given twice; expected each result once")
 
 
 def _shared(column: str, reports: Mapping[str, Report]) -> bool:

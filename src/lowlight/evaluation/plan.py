@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lowlight.errors import UseError, shown
@@ -31,26 +31,53 @@ def read_patterns(given: Sequence[str]) -> dict[Role, str]:
     return found
 
 
-def cases_in(folders: Mapping[Role, Path], patterns: Mapping[Role, str]) -> list[Case]:
+@dataclass(frozen=True)
+class Photos:
+    """What will be measured on."""
+
+    cases: list[Case]
+    data: scoring.Data
+    benchmark: Benchmark | None = None
+    faults: Sequence[str] = ()
+    """Of the set, one sentence each."""
+
+
+def photos_in(folders: Mapping[Role, Path], patterns: Mapping[Role, str]) -> Photos:
     """The photos of folders that the user names. Raises UseError for what has no partner."""
     if unknown := patterns.keys() - folders.keys():
         raise UseError(f"--pattern {', '.join(sorted(unknown))}: no such folder was given")
-    return pairing.pair(folders, patterns)
+    named = {role: str(folder) for role, folder in folders.items()}
+    return Photos(pairing.pair(folders, patterns), scoring.Data(folders=named))
 
 
-def cases_of_set(
-    benchmark: Benchmark, split: str | None, folder: Path, finished: Path | None, patterns: Mapping[Role, str]
-) -> tuple[list[Case], list[str]]:
+def photos_of_set(
+    name: str, folder: Path, split: str | None, finished: Path | None, patterns: Mapping[Role, str]
+) -> Photos:
     """The photos of a set, with the results of a folder where there is one, and the set's known faults.
 
     Results bear the names of the dark photos, as every program writes them, or of what partners share; other
     names need a pattern. Raises UseError for what is missing or too much.
     """
+    benchmark = benchmarks.find_benchmark(name)
     if unknown := patterns.keys() - {"result"}:
         raise UseError(f"--pattern {', '.join(sorted(unknown))}: the set knows the names of its photos")
+    split = split or benchmark.default_split
     cases, faults = benchmarks.cases(benchmark, split, folder)
-    if finished is None:
-        return cases, faults
+    if finished is not None:
+        cases = _with_results(cases, benchmark, finished, patterns)
+    other = benchmarks.departure(benchmark, folder, split)
+    data = scoring.Data(
+        set=name,
+        split=split,
+        as_published=not other,
+        folders={} if finished is None else {"result": str(finished)},
+    )
+    return Photos(cases, data, benchmark, [*faults, *([other] if other else [])])
+
+
+def _with_results(
+    cases: Sequence[Case], benchmark: Benchmark, finished: Path, patterns: Mapping[Role, str]
+) -> list[Case]:
     results = pairing.photos_in(finished, deep=True)
     if "result" in patterns:
         results = pairing.strip_pattern(results, patterns["result"], finished)
@@ -60,7 +87,7 @@ def cases_of_set(
     pairing.refuse_missing(keys, [(finished, results)])
     if extra := sorted(results.keys() - set(keys), key=pairing.natural):
         raise UseError(f"{shown(finished)}: not of {benchmark.name}: {pairing.listed(extra)}")
-    return [replace(case, result=results[key]) for case, key in zip(cases, keys, strict=True)], faults
+    return [replace(case, result=results[key]) for case, key in zip(cases, keys, strict=True)]
 
 
 def _name_of_result(case: Case, results: Mapping[str, Path]) -> str:
@@ -83,7 +110,7 @@ def default_columns(*, model: bool, reference: bool, constant: bool) -> dict[str
 def choose_columns(
     metrics: str | None,
     protocol: str | None,
-    preset: str | None,
+    preset: protocols.Preset | None,
     *,
     model: bool,
     roles: frozenset[Role],
@@ -96,7 +123,7 @@ def choose_columns(
     if preset is not None:
         if metrics or protocol:
             raise UseError("--preset says which metrics and protocols; leave out --metrics and --protocol")
-        columns = dict(find_preset(preset).columns)
+        columns = dict(preset.columns)
     else:
         columns = default_columns(model=model, reference="reference" in roles, constant=constant)
         if protocol is not None:
