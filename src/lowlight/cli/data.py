@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
-from lowlight.cli._tables import print_described, print_table
+from lowlight.cli._tables import print_table
 from lowlight.errors import UseError, shown
 
 
 def data(
-    action: Annotated[Literal["list", "check"], typer.Argument(help="list the sets, or check a folder.")],
+    action: Annotated[
+        Literal["list", "check"],
+        typer.Argument(metavar="list|check", help="List the sets, or check a folder."),
+    ],
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A set's name.")] = None,
     folder: Annotated[Path | None, typer.Argument(metavar="[DIR]", help="Where the set lies.")] = None,
     split: Annotated[str | None, typer.Option(help="Only this part of the set.")] = None,
@@ -42,7 +46,7 @@ def data(
         elif name is None:
             print_table(("set", "content", "terms"), [(each.name, each.title, each.terms) for each in found])
         else:
-            print_described(name, described[0])
+            _print_set(described[0])
         return
     if name is None or folder is None:
         raise UseError("expected a set and its folder: lowlight data check NAME DIR")
@@ -59,3 +63,19 @@ def data(
                 print(f"  known: {shown(line)}")
     if any(part.problems for part in parts):
         raise typer.Exit(1)
+
+
+def _print_set(described: Mapping[str, Any]) -> None:
+    """A set: a line for each property that says something, and for each part what is where."""
+    for key in ("title", "source", "terms", "note", "unusable"):
+        if described[key]:
+            print(f"{key}: {described[key]}" if key != "title" else described[key])
+    for part in described["parts"]:
+        folders = " with ".join(each for each in (part["low"], part["reference"]) if each)
+        names = ", ".join(f"{role} {pattern}" for role, pattern in part["names"].items())
+        print(
+            f"{part['part']}: {'count not stated' if part['count'] is None else part['count']}, {folders}"
+            + "".join(f", {each}" for each in (names, part["size"]) if each)
+        )
+        for line in part["faults"]:
+            print(f"  known: {line}")
