@@ -168,10 +168,11 @@ def test_noise_is_measured_at_each_brightness() -> None:
     pairs, covariance = noisy_camera(np.random.default_rng(0))
     noise = calibration.measure_noise(pairs)
     assert noise.shape == (6, 256)
-    for level in (9, 15, 20):
-        triangle = np.zeros((3, 3))
-        triangle[np.tril_indices(3)] = 255 * noise[:, level]
-        np.testing.assert_allclose(triangle @ triangle.T, covariance, rtol=0.08, atol=0.12)
+    triangle = np.zeros((14, 3, 3))
+    triangle[:, *np.tril_indices(3)] = 255 * noise[:, 8:22].T
+    found = triangle @ triangle.transpose(0, 2, 1)
+    np.testing.assert_allclose(found.mean(axis=0), covariance, rtol=0.05, atol=0.12)
+    np.testing.assert_allclose(found[:, 0, 0], covariance[0, 0], rtol=0.2)
     black = np.zeros((30, 30, 3), np.uint8)
     assert calibration.measure_noise([(black, black)]).max() < 1e-5
     small = np.zeros((3, 50, 3), np.uint8)
@@ -366,11 +367,11 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path: Path) -> None:
         load_dimmer(path)
     with pytest.raises(WeightsError, match="no dimmer: expected tensors"):
         Dimmer.from_arrays({"a": np.zeros(3, np.float32)}, CURVE, CURVE)
-    with pytest.raises(WeightsError, match=r"std: expected no number below 0, got -0\.3"):
+    with pytest.raises(WeightsError, match="std: expected 256 numbers of at least 0"):
         Dimmer.from_arrays(dimmer.tensors, CURVE, -CURVE)
-    with pytest.raises(WeightsError, match=r"mean: expected \(256,\) finite numbers, a bin each"):
+    with pytest.raises(WeightsError, match="mean: expected 256 numbers of at least 0"):
         Dimmer.from_arrays(dimmer.tensors, CURVE[1:], CURVE)
-    with pytest.raises(WeightsError, match=r"noise: expected \(6, 256\) finite numbers, a bin each"):
+    with pytest.raises(WeightsError, match="noise: expected 6 times 256 finite numbers"):
         Dimmer(DimmerConfig(), dimmer.tensors, CURVE, CURVE, np.full((6, 256), np.nan))
     with pytest.raises(WeightsError, match="dimmer: its header lacks the array 'noise'"):
         Dimmer(DimmerConfig(), dimmer.tensors, CURVE, CURVE)

@@ -21,6 +21,8 @@ WINDOW = 5
 """Side of the square whose mean is taken off: the rest is the residual."""
 FEWEST = 200
 """Residuals of a bin below which its noise is not known."""
+FLATTEST = 0.25
+"""Share of a light photo whose dark pixels tell the noise: of less flat ones texture would be taken for it."""
 LEAST_VARIANCE = 1e-12
 """Added where all residuals are zero."""
 
@@ -85,7 +87,7 @@ def _residuals(dark: Samples, light: Samples) -> tuple[NDArray[np.intp], Values]
     below, above = (each / np.float64(statistics.full_scale(each)) for each in (dark, light))
     around, light_around = local_mean(below), local_mean(above)
     texture = (inner(above) - light_around) * (around / np.maximum(light_around, 1 / 255))
-    flat = is_flat(above.mean(axis=2))
+    flat = is_flat(above.mean(axis=2), FLATTEST)
     return bins(around[flat].mean(axis=1)), (inner(below) - around - texture)[flat]
 
 
@@ -103,10 +105,10 @@ def inner(picture: Values) -> Values:
     return picture[edge:-edge, edge:-edge]
 
 
-def is_flat(grey: Values) -> NDArray[np.bool_]:
-    """Where a picture (height, width) varies least: half of it, without its edges."""
+def is_flat(grey: Values, share: float = 0.5) -> NDArray[np.bool_]:
+    """Where a picture (height, width) varies least: a share of it, without its edges."""
     variance = local_mean(grey**2) - local_mean(grey) ** 2
-    return np.asarray(variance <= np.median(variance))
+    return np.asarray(variance <= np.quantile(variance, share))
 
 
 def _ratios(pairs: Iterable[Pair], form: Form) -> Iterator[tuple[NDArray[np.intp], Values]]:

@@ -138,16 +138,15 @@ class Dimmer:
         check_tensors(self.tensors, expected, where)
         self.config = config
         self.arrays = {"mean": np.asarray(mean, np.float32), "std": np.asarray(std, np.float32)}
+        for name, array in self.arrays.items():
+            if array.shape != (BINS,) or not np.isfinite(array).all() or array.min() < 0:
+                raise WeightsError(f"{where}: {name}: expected {BINS} numbers of at least 0 (a bin each)")
         if config.noise == "measured":
             if noise is None:
                 raise WeightsError(f"{where}: its header lacks the array 'noise'")
+            if noise.shape != (6, BINS) or not np.isfinite(noise).all():
+                raise WeightsError(f"{where}: noise: expected 6 times {BINS} finite numbers")
             self.arrays["noise"] = np.asarray(noise, np.float32)
-        for name, array in self.arrays.items():
-            rows = (6,) if name == "noise" else ()
-            if array.shape != (*rows, BINS) or not np.isfinite(array).all():
-                raise WeightsError(f"{where}: {name}: expected {(*rows, BINS)} finite numbers, a bin each")
-            if name != "noise" and array.min() < 0:
-                raise WeightsError(f"{where}: {name}: expected no number below 0, got {array.min():g}")
         self.fingerprint = fingerprint
 
     @classmethod

@@ -131,7 +131,11 @@ def _read_dimmer(tensors: Mapping[str, NDArray[Any]], sets: Mapping[str, str]) -
         dimmer.tensors,
         licence="MIT, Copyright (c) 2023 WojciechKoz",
         sources=[PAPER, "a dimmer of its authors, made from pairs of LOL or FS-Dark"],
-        notes=["statistics as released: of the first channel, so pixels without red become black"],
+        notes=[
+            "illumination of the first channel, as released: pixels without red become black"
+            if config.form == "first"
+            else "illumination is the largest of the channels, so pixels without red keep their light"
+        ],
         arrays=dimmer.arrays,
         part=PART,
     )
