@@ -19,9 +19,9 @@ import lowlight
 from lowlight import methods, tiles
 from lowlight.engines import OutOfMemory
 from lowlight.enhancer import LARGEST_GAIN, SPREAD_WHITE, Enhancer, solve_gain
-from lowlight.errors import ControlError, EngineError, PhotoError, UseError
+from lowlight.errors import ControlError, EngineError, LowlightError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Observation, Samples
-from lowlight.photo import Photo
+from lowlight.photo import Photo, read_photo
 
 
 class Blur:
@@ -351,6 +351,42 @@ def test_controls_out_of_range_name_their_range() -> None:
 def test_a_truth_value_is_no_lightness() -> None:
     with pytest.raises(ControlError, match="control lightness = True: expected auto or 0 to 1"):
         Enhancer(Blur(), BlurEngine()).controls(lightness=True)
+
+
+def test_a_path_s_result_goes_where_output_says(tmp_path: Path) -> None:
+    dark = tmp_path / "dark.png"
+    Image.fromarray(dark_photo(20, 30).samples).save(dark)
+    light = lowlight.enhance(dark, output=tmp_path / "new" / "light.jpg", lightness=0.4)
+    assert light == tmp_path / "new" / "light.jpg"
+    assert read_photo(light).format == "jpeg"
+    lowlight.enhance(dark, output=light, lightness=0.2)  # its own result is replaced
+    assert read_photo(light).pixels.mean() == pytest.approx(0.2, abs=0.02)
+    assert (
+        lowlight.enhance(str(dark), output=str(tmp_path / "folder") + "/") == tmp_path / "folder" / "dark.png"
+    )
+    assert lowlight.enhance(dark, output=tmp_path / "new") == tmp_path / "new" / "dark.png"
+
+
+def test_output_never_costs_a_photo(tmp_path: Path) -> None:
+    dark, other = tmp_path / "dark.png", tmp_path / "other.png"
+    for path in (dark, other):
+        Image.fromarray(dark_photo(20, 30).samples).save(path)
+    before = dark.read_bytes()
+    (tmp_path / "link.png").symlink_to(dark)
+    for output, said in (
+        (dark, "would overwrite the input"),
+        (tmp_path, "would overwrite the input"),
+        (tmp_path / "link.png", "would overwrite the input"),
+        (other, "exists and was not made by lowlight"),
+        (other / "inside.png", "can't be written"),
+        (tmp_path / "light.gif", "cannot write .gif files"),
+        ("", "a name is empty"),
+    ):
+        with pytest.raises(LowlightError, match=said):
+            lowlight.enhance(dark, output=output)
+    assert (dark.read_bytes(), other.read_bytes()) == (before, before)
+    with pytest.raises(UseError, match="output goes with a path"):
+        lowlight.enhance(dark_photo(4, 4).samples, output="a.png")
 
 
 @pytest.mark.parametrize(

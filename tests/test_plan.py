@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lowlight.containers import SUFFIXES
 from lowlight.errors import PhotoError, UseError, shown
-from lowlight.plan import beside, make_plan
+from lowlight.plan import make_plan, target_of
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +38,11 @@ def test_the_name_beside_a_photo_says_its_format():
     touch("a.JPG")
     Path("IMG_1").write_bytes(b"\x89PNG\r\n\x1a\n")
     Path("text").write_text("no photo")
-    assert beside(Path("a.JPG")) == Path("a.enhanced.JPG")
-    assert beside(Path("IMG_1")) == Path("IMG_1.enhanced.png")
+    assert target_of(Path("a.JPG")) == Path("a.enhanced.JPG")
+    assert target_of(Path("IMG_1")) == Path("IMG_1.enhanced.png")
     for name in ("text", "missing"):
         with pytest.raises(PhotoError, match=rf"^{name}: "):
-            beside(Path(name))
+            target_of(Path(name))
 
 
 def test_a_photo_that_cannot_be_opened_does_not_stop_the_others(monkeypatch):

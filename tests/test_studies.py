@@ -81,7 +81,7 @@ def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:
             "lightness",
             f"photos={tmp_path / 'photos'}",
             "wanted=[0.3]",
-            "--out",
+            "-o",
             str(tmp_path / "out"),
         ],
     )
@@ -220,7 +220,11 @@ def test_brightness_rises(pairs: tuple[str, ...], tmp_path: Path) -> None:
     assert list(rows_of(findings)) == [-0.4, -0.2, 0.0, 0.2, 0.4]
     assert means == sorted(set(means))
     assert findings.notes[0] == "The mean rises with every step on 3 of 3 photos."
-    assert findings.pictures["brightness"].shape == (160, 6 * 192, 3)  # the dark photo and five results
+    assert findings.pictures["brightness"].shape == (
+        160 + 32,
+        6 * 198 + 6,
+        3,
+    )  # the dark photo and five results
 
 
 def test_the_map_is_higher_where_the_picture_is_wrong(pairs: tuple[str, ...], tmp_path: Path) -> None:
@@ -252,8 +256,8 @@ def test_colour_maps_are_those_of_the_network(pairs: tuple[str, ...], tmp_path: 
     )
     assert encoder > dark  # untrained: about a half everywhere
     assert {name: each.shape for name, each in findings.pictures.items()} == {
-        "inputs": (160, 4 * 192, 3),
-        "colour-maps": (160, 4 * 192, 3),
+        "inputs": (160 + 12, 4 * 198 + 6, 3),
+        "colour-maps": (160 + 12, 4 * 198 + 6, 3),
     }
 
 
@@ -459,7 +463,7 @@ def test_a_camera_s_own_dimmer_is_nearest(camera: tuple[str, ...], tmp_path: Pat
     assert scaled["noise at 8 to 16"] < 0.5 * real["noise at 8 to 16"]
     assert dimmed["red"] == pytest.approx(real["red"], rel=0.05)
     assert real["correlation of neighbours"] == pytest.approx(-0.05, abs=0.03)
-    assert findings.pictures["patches"].shape == (2 * 160, 6 * 200, 3)
+    assert findings.pictures["patches"].shape == (2 * 166 + 6, 6 * 206 + 6, 3)
     assert not any("was trained on" in note for note in findings.notes)
 
 

@@ -402,16 +402,16 @@ def wait_for_step(run: Path, step: int, process: "subprocess.Popen[str]") -> Non
 @pytest.mark.slow
 def test_a_run_killed_anywhere_and_resumed_is_bit_for_bit_the_run_that_never_stopped(root: Path) -> None:
     recipe_path = str(write_recipe(root, steps=120, log_every=1, save_every=7))
-    with started(root, recipe_path, "--out", "whole") as process:
+    with started(root, recipe_path, "-o", "whole") as process:
         _, errors = process.communicate()
         assert process.returncode == 0, errors
     for kills, step in enumerate((10, 33, 80)):
         resume = ["--resume"] if kills else []
-        with started(root, recipe_path, "--out", "killed", *resume) as process:
+        with started(root, recipe_path, "-o", "killed", *resume) as process:
             wait_for_step(root / "killed", step, process)
             os.kill(process.pid, signal.SIGKILL)
             assert process.wait() == -signal.SIGKILL
-    with started(root, recipe_path, "--out", "killed", "--resume") as process:
+    with started(root, recipe_path, "-o", "killed", "--resume") as process:
         output, errors = process.communicate()
         assert process.returncode == 0, errors
     assert output.strip() == "killed/best.safetensors"
@@ -422,7 +422,7 @@ def test_a_run_killed_anywhere_and_resumed_is_bit_for_bit_the_run_that_never_sto
 @pytest.mark.slow
 def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
     recipe_path = str(write_recipe(root, steps=100_000, log_every=1, validation=None))
-    with started(root, recipe_path, "--out", "run") as process:
+    with started(root, recipe_path, "-o", "run") as process:
         wait_for_step(root / "run", 10, process)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate()
@@ -430,7 +430,7 @@ def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
     step = Checkpoint.read(root / "run" / "checkpoint.safetensors").values["step"]
     assert f"saved step {step} of 100000" in errors
     assert (root / "run" / "last.safetensors").exists()
-    with started(root, recipe_path, "--out", "run", "--resume", "--max-minutes", "0") as process:
+    with started(root, recipe_path, "-o", "run", "--resume", "--max-minutes", "0") as process:
         _, errors = process.communicate()
         assert process.returncode == 0
     assert f"0 minutes are over: saved step {step + 1} of" in errors
@@ -439,7 +439,7 @@ def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
 @pytest.mark.slow
 def test_what_cannot_be_done_is_one_line_and_a_status(root: Path) -> None:
     (root / "file").touch()
-    for status, arguments in ((2, ["stepz=3"]), (1, ["--out", "file"]), (1, ["--out", "none", "--resume"])):
+    for status, arguments in ((2, ["stepz=3"]), (1, ["-o", "file"]), (1, ["-o", "none", "--resume"])):
         with started(root, str(write_recipe(root)), *arguments) as process:
             output, errors = process.communicate()
         assert process.returncode == status

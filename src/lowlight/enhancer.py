@@ -22,7 +22,7 @@ from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import ControlError, EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo
-from lowlight.plan import beside
+from lowlight.plan import target_of
 from lowlight.search import Found, find_value
 
 if TYPE_CHECKING:
@@ -145,24 +145,30 @@ class Enhancer:
         report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes), drawn)
         return replace(photo, samples=samples), report
 
-    def __call__(self, picture: Any, **controls: Any) -> Any:
+    def __call__(self, picture: Any, *, output: str | os.PathLike[str] | None = None, **controls: Any) -> Any:
         """Enhance a path, PIL image, array (uint8, uint16, float in [0, 1]) or bytes; gives the same kind back.
 
         controls: ``lightness`` (0 to 1 or ``"auto"``), ``strength`` (0 to 1), and the method's own.
 
-        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``, over an
-        earlier result of lowlight but over no other file. Arrays are
+        A path gives a path: the result is written beside the input as ``name.enhanced.suffix``, or as output
+        says, a file or a folder, over an earlier result of lowlight but over no other file. Arrays are
         (height, width), (height, width, 3) or (height, width, 4) with alpha, sRGB-encoded.
         """
         checked = self.controls(**controls)
         if isinstance(picture, str | os.PathLike):
             source = Path(picture)
-            target = beside(source)
+            target = target_of(source, None if output is None else os.fspath(output))
             if os.path.lexists(target) and photo.read_fingerprint(target) is None:
                 raise PhotoError(f"{target} exists and was not made by lowlight: move it away")
             result, _ = self.enhance_photo(photo.read_photo(source, exact=checked.strength == 0), checked)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PhotoError(f"{target}: can't be written: {error.strerror}") from None
             photo.write_photo(result, target, fingerprint="python")
             return target
+        if output is not None:
+            raise UseError("output goes with a path; what comes back for other pictures is the result itself")
         if isinstance(picture, bytes):
             result, _ = self.enhance_photo(photo.read_photo(picture, exact=checked.strength == 0), checked)
             stream = io.BytesIO()
@@ -569,15 +575,22 @@ def _kept(model: str) -> Enhancer:
     return load(model)
 
 
-def enhance(picture: Any, *, model: str | Path = "dimma", **controls: Any) -> Any:
+def enhance(
+    picture: Any,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    model: str | Path = "dimma",
+    **controls: Any,
+) -> Any:
     """Make a dark picture light: ``load(model)(picture, **controls)``, the enhancer kept for the next call.
 
     picture: a path, PIL image, array (uint8, uint16, float in [0, 1]; RGB, sRGB-encoded) or bytes of a file;
     the same kind comes back, a path as the path of ``name.enhanced.suffix`` beside it.
+    output: for a path, the result's name (its suffix chooses the format) or a folder for it.
     controls: ``lightness`` (mean of the result, 0 to 1, or ``"auto"``), ``strength`` (share of the result in
     the picture, 0 to 1), and what else the method has (``lowlight methods``).
     """
-    return _kept(str(model))(picture, **controls)
+    return _kept(str(model))(picture, output=output, **controls)
 
 
 def _used(controls: Controls, lightness: float | None) -> dict[str, Any]:

@@ -233,10 +233,25 @@ def _check_folder(output: str) -> None:
         )
 
 
-def beside(photo: Path) -> Path:
-    """The result's name beside its photo. Raises PhotoError where neither name nor content says a format."""
-    with naming(photo, "read"):
-        return photo.with_name(f"{photo.stem}{OWN}{_suffix(photo, None)}")
+def target_of(photo: Path, output: str | None = None) -> Path:
+    """The result's name: beside its photo, or as OUT says, a file by its suffix and else a folder.
+
+    Raises PhotoError where neither name nor content says a format, UseError for what OUT cannot be.
+    """
+    if output == "":
+        raise UseError("a name is empty: expected a file or folder")
+    if output is not None and _is_file(output):
+        target = Path(output)
+    else:
+        with naming(photo, "read"):
+            suffix = _suffix(photo, None)
+        if output is None:
+            target = photo.with_name(f"{photo.stem}{OWN}{suffix}")
+        else:
+            _check_folder(output)
+            target = Path(output, f"{photo.stem}{suffix}")
+    _check_collisions([(photo, target)])
+    return target
 
 
 def _pairs(found: _Found, folder: Path | None, wanted: Format | None) -> list[Pair]:
