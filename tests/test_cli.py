@@ -462,6 +462,17 @@ def test_info_of_several_files_measures_photos_and_finds_damage(lowlight):
     assert (status, out.splitlines()[0], err.count("\n")) == (1, "cut.png", 1)
 
 
+def test_a_damaged_jpeg_is_done_with_a_word_and_info_fails(lowlight):
+    Image.fromarray(pictures.smooth()).save("dark.jpg", quality=95)
+    whole = Path("dark.jpg").read_bytes()
+    Path("dark.jpg").write_bytes(whole[: len(whole) * 2 // 3] + b"\xff\xd9")
+    status, out, err = lowlight("enhance", "dark.jpg")
+    assert (status, err) == (0, f"dark.jpg: {photos.DAMAGED}\n")
+    status, out, err = lowlight("info", "dark.jpg")
+    assert (status, err) == (1, f"lowlight: dark.jpg: {photos.DAMAGED}\n")
+    assert "width: 64" in out
+
+
 def test_info_prints_the_recipe_as_yaml(lowlight):
     recipes = json.loads(lowlight("info", "dimma", "--json")[1])["recipe"]["mean of"]
     lines = lowlight("info", "dimma")[1].partition("\n  recipe:\n")[2].splitlines()

@@ -20,6 +20,7 @@ import pictures
 from lowlight import containers, reading
 from lowlight.errors import PhotoError
 from lowlight.photo import (
+    DAMAGED,
     MAX_PIXELS,
     Metadata,
     Photo,
@@ -249,6 +250,22 @@ def test_a_stream_that_never_ends():
     endless = Endless(PLAIN["jpeg"][:200])
     assert "more bytes than" in refusal(endless, max_pixels=1_000_000)
     assert endless.given < 100_000_000
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
+def test_a_jpeg_that_lost_a_part_is_told(options):
+    good = pictures.pillow(pictures.smooth(), "JPEG", quality=95, **options)
+    scan = good.rindex(b"\xff\xda")
+    for harmless in (good, good + b"more", good[:-2] + b"\0\0" + good[-2:]):
+        assert read_photo(harmless).notes == ()
+    lost = good[: (scan + len(good)) // 2] + b"\xff\xd9"  # a copy that broke off, and was closed by a tool
+    photo = attempt(read_photo, lost)
+    if photo is not None:
+        assert photo.notes == (DAMAGED,)
+        assert not np.array_equal(photo.samples, read_photo(good).samples)
+        assert describe_photo(lost)["width"] == photo.width
+    else:
+        assert "progressive" in options
 
 
 # --- headers that lie

@@ -26,7 +26,8 @@ from lowlight.errors import PhotoError, shown
 from lowlight.libvips import VipsError, reason
 from lowlight.metadata import Metadata as Metadata
 from lowlight.methods import Array, Samples
-from lowlight.reading import Picture, find_fingerprint, open_picture, opened
+from lowlight.reading import DAMAGED as DAMAGED
+from lowlight.reading import DamagedError, Picture, find_fingerprint, open_picture, opened
 from lowlight.statistics import strips
 from lowlight.writing import Order, write_file, write_stream
 from lowlight.writing import Strip as Strip
@@ -108,13 +109,19 @@ def read_photo(
     or has more than ``max_pixels`` pixels (told from its header, before anything is decoded).
     """
     with opened(source, max_pixels) as file:
-        return _decode(open_picture(file, max_pixels, exact=exact), exact=exact)
+        try:
+            return _decode(open_picture(file, max_pixels, exact=exact), exact=exact)
+        except DamagedError:
+            pass  # read again below, where no traceback holds the pixels of the first attempt
+        picture = open_picture(file, max_pixels, exact=exact, lenient=True)
+        picture.notes.append(DAMAGED)
+        return _decode(picture, exact=exact)
 
 
 def describe_photo(source: Path | str | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> dict[str, Any]:
     """What a photo is, from its header alone. Raises PhotoError as ``read_photo`` does, damage apart."""
     with opened(source, max_pixels) as file:
-        picture = open_picture(file, max_pixels)
+        picture = open_picture(file, max_pixels, lenient=True)
         if picture.format in ("bmp", "ppm"):
             picture.fingerprint = containers.find_mark(picture.format, file)
     metadata = picture.metadata

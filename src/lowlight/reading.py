@@ -35,11 +35,17 @@ from lowlight.metadata import (
     xmp_orientation,
 )
 
+DAMAGED = "The file is damaged: part of the picture may be wrong."
+
 _LOADERS = {"jpeg": "jpegload", "png": "pngload", "tiff": "tiffload", "webp": "webpload", "avif": "heifload"}
 _DEPTHS = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 
 # Pillow warns through Python's filters, which belong to the whole process.
 _PILLOW = threading.Lock()
+
+
+class DamagedError(PhotoError):
+    """A JPEG decoder complained, which may mean a lost half or nothing; ``lenient`` reads what there is."""
 
 
 class opened(naming):  # noqa: N801 - read as a statement
@@ -116,8 +122,12 @@ class Picture:
     """What libvips reads from while rows are asked for; Python must not free it before."""
 
 
-def open_picture(file: BinaryIO, max_pixels: int, *, exact: bool = False) -> Picture:
-    """exact: leave rows in a profile's space where it can be converted later (not CMYK)."""
+def open_picture(file: BinaryIO, max_pixels: int, *, exact: bool = False, lenient: bool = False) -> Picture:
+    """exact: leave rows in a profile's space where it can be converted later (not CMYK).
+
+    A JPEG that its decoder complains about raises DamagedError, here or when rows are asked for, and with
+    ``lenient`` gives what can be read.
+    """
     file.seek(0)
     kind = containers.sniff(file.read(512))
     file.seek(0)
@@ -126,7 +136,8 @@ def open_picture(file: BinaryIO, max_pixels: int, *, exact: bool = False) -> Pic
     if kind == "bmp":
         return _open_bmp(file, max_pixels)
     blocks = containers.scan(kind, file)
-    image, held = _open_vips(kind, file, max_pixels, blocks)
+    strict = kind == "jpeg" and not lenient
+    image, held = _open_vips(kind, file, max_pixels, blocks, strict=strict)
     if kind == "avif":
         for name, key in (("exif", "exif-data"), ("xmp", "xmp-data"), ("icc", "icc-profile-data")):
             if image.get_typeof(key):
@@ -135,13 +146,13 @@ def open_picture(file: BinaryIO, max_pixels: int, *, exact: bool = False) -> Pic
         blocks.notes.append(containers.FIRST_ONLY)
     try:
         with failing():
-            return replace(_interpret(kind, image, blocks, exact), held=held)
+            return replace(_interpret(kind, image, blocks, exact, strict=strict), held=held)
     except VipsError as error:
         raise _broken(kind, error) from error
 
 
 def _open_vips(
-    kind: Format, file: BinaryIO, max_pixels: int, blocks: containers.Blocks
+    kind: Format, file: BinaryIO, max_pixels: int, blocks: containers.Blocks, *, strict: bool
 ) -> tuple[Any, object]:
     """A libvips image whose header has been read, within the limit of pixels, and what it reads from."""
     pyvips = vips()
@@ -162,14 +173,17 @@ def _open_vips(
                 os.lseek(file.fileno(), 0, os.SEEK_SET)
                 source = pyvips.Source.new_from_descriptor(file.fileno())
             image = pyvips.Operation.call(
-                f"{_LOADERS[kind]}_source", source, access="sequential", fail_on="error"
+                f"{_LOADERS[kind]}_source",
+                source,
+                access="sequential",
+                fail_on="warning" if strict else "error",
             )
     except VipsError as error:
         if kind == "tiff":
             # Pillow turns TIFFs by itself.
             blocks.orientation = 1
             return _open_odd_tiff(file, max_pixels, error), None
-        raise _broken(kind, error) from error
+        raise _broken(kind, error, strict=strict) from error
     _check_size(image.width, image.height, max_pixels)
     return image, (source, held)
 
@@ -197,12 +211,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _broken(kind: Format, error: Exception) -> PhotoError:
+def _broken(kind: Format, error: Exception, *, strict: bool = False) -> PhotoError:
     what = "broken, cut or unusual" if kind == "tiff" else "broken or cut"
-    return PhotoError(f"{what} {containers.NAMES[kind]}{reason(error)}")
+    return (DamagedError if strict else PhotoError)(f"{what} {containers.NAMES[kind]}{reason(error)}")
 
 
-def _interpret(kind: Format, image: Any, blocks: containers.Blocks, exact: bool) -> Picture:
+def _interpret(kind: Format, image: Any, blocks: containers.Blocks, exact: bool, *, strict: bool) -> Picture:
     """Rules of colour, depth and orientation; all lazily, no pixel is decoded here."""
     notes = blocks.notes
     bits = image.get("bits-per-sample") if image.get_typeof("bits-per-sample") else 0
@@ -255,7 +269,7 @@ def _interpret(kind: Format, image: Any, blocks: containers.Blocks, exact: bool)
             with failing():
                 data = region.fetch(0, top, image.width, count)
         except VipsError as error:
-            raise _broken(kind, error) from error
+            raise _broken(kind, error, strict=strict) from error
         return np.frombuffer(data, dtype).reshape(count, image.width, image.bands)
 
     palette = image.get_typeof("palette") and image.get("palette")

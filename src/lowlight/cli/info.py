@@ -94,11 +94,13 @@ def _describe(file: str) -> tuple[dict[str, Any], list[LowlightError]]:
                 raise PhotoError(f"{file}: no such file; models by name: {', '.join(candidates()) or 'none'}")
             return {"is": "weights", **describe_weights(open_weights(file))}, []
         from lowlight import statistics
-        from lowlight.photo import describe_photo, read_photo
+        from lowlight.photo import DAMAGED, describe_photo, read_photo
 
         described = {"is": "photo", **describe_photo(path), "lightness": None}
         photo = read_photo(path)
         described |= {"lightness": round(statistics.mean(photo.samples), 4), "notes": list(photo.notes)}
+        if DAMAGED in photo.notes:
+            return described, [PhotoError(f"{file}: {DAMAGED}")]
     except LowlightError as error:
         return described, [error]
     except OSError as error:
