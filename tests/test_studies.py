@@ -358,7 +358,7 @@ def test_few_pairs_are_trained_apart_and_tuning_never_ends_worse(
     psnr = [row["reference_lightness.psnr"] for row in rows.values()]
     assert len({round(value, 6) for value in psnr[:3]}) == 3
     start, tuned = (validations(tmp_path / "out" / "0-1" / each) for each in ("mixture", "tuned"))
-    assert tuned[0] == pytest.approx(max(start), abs=0.05)  # but for the wider range of descriptors
+    assert tuned[0] == max(start), "before its first step it is what it starts from"
     assert max(tuned) > max(start)
     folders = ("--low", tmp_path / "two" / "low", "--reference", tmp_path / "two" / "high")
     for folder in ("low", "high"):
@@ -394,10 +394,10 @@ def test_interrupted_experiments_go_on(
     whole = run("few-shot", tmp_path / "whole", *alone)
     rows = rows_of(whole)
     psnr = {training: row["reference_lightness.psnr"] for training, row in rows.items()}
-    # Nothing is learned, and the wider range of descriptors alone is a little worse: what was before is kept.
+    # Hardly anything is learned: what was before is kept where nothing is better.
     before, tuned = (validations(tmp_path / "whole" / "0-1" / each) for each in ("mixture", "tuned"))
-    assert max(tuned) < max(before)
-    assert psnr["mixture dimming, fine-tuned"] == psnr["mixture dimming"]
+    assert tuned[0] == max(before)
+    assert psnr["mixture dimming, fine-tuned"] == pytest.approx(psnr["mixture dimming"], abs=0.05)
     fit = loop.fit
 
     def killed(recipe: Any, out: Path, **options: Any) -> Any:

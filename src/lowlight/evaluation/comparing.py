@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlight.errors import UseError, shown
-from lowlight.evaluation.page import definitions, document, escaped, html_table, items, picture, pictures_of
+from lowlight.evaluation.page import (
+    definitions,
+    document,
+    escaped,
+    html_table,
+    items,
+    picture,
+    pictures_of,
+    table_of,
+)
 from lowlight.evaluation.pairing import listed
 from lowlight.evaluation.report import number, published
 from lowlight.evaluation.scoring import Report, read_report
@@ -239,10 +248,8 @@ def _sheet(comparison: Comparison, photos: Sequence[str]) -> str:
         for word in ("input", *comparison.reports, "reference")
         if any(word in cells for cells in rows.values())
     ]
-    lines = [["photo", *map(escaped, words)]]
-    lines += [[escaped(photo), *(cells.get(word, "none") for word in words)] for photo, cells in rows.items()]
-    cells = ("</td><td>".join(line) for line in lines)
-    return f"<table>{''.join(f'<tr><td>{row}</td></tr>' for row in cells)}</table>"
+    lines = [[escaped(photo), *(cells.get(word, "none") for word in words)] for photo, cells in rows.items()]
+    return table_of(["photo", *words], lines)
 
 
 def _pictures(comparison: Comparison, photo: str) -> dict[str, str]:

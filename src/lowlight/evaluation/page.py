@@ -215,7 +215,7 @@ def _all_photos(report: Report, rows: Sequence[Row], folder: Path, pictures: int
         if place < pictures:
             name = f'<a href="#photo-{place}">{name}</a>'
         lines.append([name, *(number(row.values.get(column)) for column in columns)])
-    return _table(["name", *columns], lines)
+    return table_of(["name", *columns], lines)
 
 
 def error_map(result: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -251,15 +251,15 @@ def items(lines: Sequence[str]) -> str:
 def html_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, stacked: bool = False) -> str:
     """A table of text. stacked: what follows a number in its cell stands below it, smaller."""
     show = _stacked if stacked else escaped
-    return _table(header, [[escaped(row[0]), *map(show, row[1:])] for row in rows])
+    return table_of(header, [[escaped(row[0]), *map(show, row[1:])] for row in rows])
 
 
 def _stacked(text: str) -> str:
-    number, *rest = escaped(text).split(" ", 1)
-    return "<br>".join([number, *(f"<small>{each}</small>" for each in rest)])
+    first, *rest = escaped(text).split(" ", 1)
+    return "<br>".join([first, *(f"<small>{each}</small>" for each in rest)])
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows are HTML, the header is text; long names break behind an underscore or point."""
     heads = "".join(
         f"<th>{escaped(cell).replace('_', '_<wbr>').replace('.', '.<wbr>')}</th>" for cell in header

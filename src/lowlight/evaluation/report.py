@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from lowlight import markdown
 from lowlight.errors import UseError, shown
 from lowlight.evaluation import leaderboard
 from lowlight.evaluation.metrics import Picture
@@ -128,14 +129,17 @@ def to_csv(report: Report) -> str:
 
 def to_markdown(report: Report) -> str:
     """The whole report but for the photos' rows."""
-    parts = [f"# {_escape(report.system.name)}", "\n".join(f"- {_escape(line)}" for line in head(report))]
-    parts.append(markdown_table(*table(report)))
+    parts = [
+        f"# {markdown.escaped(report.system.name)}",
+        "\n".join(f"- {markdown.escaped(line)}" for line in head(report)),
+    ]
+    parts.append(markdown.table(*table(report)))
     parts.append("Mean ± standard deviation over photos (count). Infinite values are left out of the mean.")
-    parts += ["\n".join(f"- {_escape(line)}" for line in tail(report))] if tail(report) else []
+    parts += ["\n".join(f"- {markdown.escaped(line)}" for line in tail(report))] if tail(report) else []
     header, rows, last = published({report.system.name: report})
     if last:
         parts.append("## Published, same data, protocol and metric variant")
-        parts += [markdown_table(header, rows)] if rows else []
+        parts += [markdown.table(header, rows)] if rows else []
         parts.append(last)
     parts.append("## Protocols")
     parts.append("\n".join(f"- `{name}`: {title}" for name, title in report.protocols.items()))
@@ -144,20 +148,6 @@ def to_markdown(report: Report) -> str:
     made = ", ".join(f"{name} {version}" for name, version in report.made.items())
     parts.append(f"Made with {made}.")
     return "\n\n".join(parts) + "\n"
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Names of users in Markdown: no table breaks, no markup."""
-    text = shown(text).replace("\\", "\\\\")
-    for mark in "|<`*":
-        text = text.replace(mark, f"&#{ord(mark)};")
-    return text
 
 
 def to_json(report: Report) -> str:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 from pydantic_core import to_jsonable_python
 
+from lowlight import markdown
 from lowlight.errors import RecipeError, UseError
 from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
@@ -132,7 +133,7 @@ def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
     findings = study().run(settings, folder, say)
     for title, picture in findings.pictures.items():
         write_photo(Photo(picture), folder / f"{title}.png")
-    write_file(folder / f"{name}.md", markdown(study, settings, findings).encode())
+    write_file(folder / f"{name}.md", report(study, settings, findings).encode())
     record = {
         "study": name,
         "title": study.title,
@@ -152,7 +153,7 @@ def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
     return findings
 
 
-def markdown(study: type[Study], settings: Settings, findings: Findings) -> str:
+def report(study: type[Study], settings: Settings, findings: Findings) -> str:
     """A report of one page."""
     parts = [f"# {study.title}\n"]
     if study.source:
@@ -178,11 +179,7 @@ def cell(value: Cell) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    lines = ["| " + " | ".join(each) + " |" for each in (table.columns, ["---"] * len(table.columns))]
-    lines += [
-        "| " + " | ".join(cell(value).replace("|", "\\|") for value in row) + " |" for row in table.rows
-    ]
-    return "\n".join(lines) + "\n"
+    return markdown.table(table.columns, [[cell(value) for value in row] for row in table.rows]) + "\n"
 
 
 def _plain(table: Table) -> dict[str, Any]:

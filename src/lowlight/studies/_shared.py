@@ -84,16 +84,18 @@ def noise(rng: np.random.Generator, shape: tuple[int, ...], size: float) -> NDAr
     return np.asarray(drawn * (size / np.abs(drawn).mean()))
 
 
-def sheet(*rows: Sequence[Samples]) -> NDArray[np.uint8]:
-    """Pictures in rows, all of one height; those of a column have one shape."""
-    from PIL import Image
+def sheet(*rows: Sequence[Samples], titles: Sequence[str] = ()) -> NDArray[np.uint8]:
+    """Pictures in rows. titles: of the columns, above the first row."""
+    from lowlight.sheet import draw
 
-    def reduced(samples: Samples) -> NDArray[np.uint8]:
-        height, width = samples.shape[:2]
-        size = max(1, round(width * SHEET_HEIGHT / height)), SHEET_HEIGHT
-        return np.asarray(Image.fromarray(to_8_bits(samples)).resize(size))
-
-    return np.concatenate([np.concatenate([reduced(each) for each in row], axis=1) for row in rows])
+    words = [*titles, *[""] * max(map(len, rows))]
+    return draw(
+        [
+            [("" if number else word, to_8_bits(samples)) for word, samples in zip(words, row, strict=False)]
+            for number, row in enumerate(rows)
+        ],
+        SHEET_HEIGHT,
+    )
 
 
 class Training(studies.Settings):

@@ -47,7 +47,8 @@ class Brightness:
             ]
             means.append([statistics.mean(each.samples) for each in results])
             if shown is None:
-                shown = sheet([each.samples for each in (low, *results)])
+                titles = ["dark photo", *map(str, settings.brightness)]
+                shown = sheet([each.samples for each in (low, *results)], titles=titles)
         values = np.array(means)
         rows = [
             (each, *map(float, (column.mean(), column.min(), column.max())))

@@ -60,7 +60,8 @@ class LightnessControl:
                     (metrics.METRICS["psnr"](*pictures), metrics.METRICS["ssim"](*pictures))
                 )
             if shown is None:
-                shown = sheet([each.samples for each in (dark, *results)])
+                titles = ["dark photo", *map(str, settings.wanted)]
+                shown = sheet([each.samples for each in (dark, *results)], titles=titles)
         rows = []
         for wanted in settings.wanted:
             quality = np.array(matched[wanted]).reshape(-1, 2)
