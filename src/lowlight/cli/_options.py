@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,12 @@ from lowlight.errors import UseError, shown
 Device = Literal["auto", "cpu", "cuda", "coreml", "directml"]
 Engine = Literal["auto", "onnx", "torch", "openvino"]
 Precision = Literal["float32", "bf16"]
+
+
+def output_option(metavar: str, text: str) -> Any:
+    """``-o``, spelled alike in all commands."""
+    return typer.Option("--output", "-o", metavar=metavar, help=text)
+
 
 _UNITS = {"K": 10**3, "M": 10**6, "G": 10**9, "KI": 2**10, "MI": 2**20, "GI": 2**30}
 

@@ -15,7 +15,7 @@ import typer
 
 from lowlight.batch import Outcome
 from lowlight.cli._interrupts import interruptible
-from lowlight.cli._options import Memory
+from lowlight.cli._options import Memory, output_option
 from lowlight.errors import shown
 
 if TYPE_CHECKING:
@@ -36,13 +36,11 @@ Inputs = Annotated[
 ]
 
 
-def output_option(mark: str) -> Any:
+def results_option(mark: str) -> Any:
     """``-o``; mark: of results beside their photos."""
-    return typer.Option(
-        "--output",
-        "-o",
-        metavar="OUT",
-        help="A file for one photo, - for standard output, or a folder that gets the same tree. "
+    return output_option(
+        "OUT",
+        "A file for one photo, - for standard output, or a folder that gets the same tree. "
         f"Default: beside each photo, as photo{mark}.jpg.",
     )
 

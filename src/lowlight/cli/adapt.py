@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowlight.cli._interrupts import interruptible
-from lowlight.cli._options import check_target
+from lowlight.cli._options import check_target, output_option
 from lowlight.errors import UseError, shown
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def adapt(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="MODEL.onnx", help="The model to write.", show_default=False),
+        output_option("MODEL.onnx", "The model to write."),
     ],
     photos: Annotated[
         Path | None,

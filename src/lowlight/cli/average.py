@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lowlight.cli._options import check_target
+from lowlight.cli._options import check_target, output_option
 
 
 def average(
@@ -21,9 +21,7 @@ def average(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The .safetensors file to write.", show_default=False
-        ),
+        output_option("FILE", "The .safetensors file to write."),
     ],
     validate: Annotated[
         Path | None, typer.Option(metavar="RECIPE", help="Score it by this recipe's validation.")

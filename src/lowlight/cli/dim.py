@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lowlight import places
-from lowlight.cli._photos import Batch, Inputs, Run, check_streams, output_option, with_batch
+from lowlight.cli._photos import Batch, Inputs, Run, check_streams, results_option, with_batch
 from lowlight.errors import UseError, WeightsError
 from lowlight.machine import cores
 from lowlight.plan import make_plan
@@ -36,7 +36,7 @@ def dim(
             show_default=False,
         ),
     ],
-    output: Annotated[str | None, output_option(OWN)] = None,
+    output: Annotated[str | None, results_option(OWN)] = None,
     factor: Annotated[
         float,
         typer.Option(

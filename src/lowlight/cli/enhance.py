@@ -9,7 +9,7 @@ import typer
 
 from lowlight import places
 from lowlight.cli._options import Device, Engine, Precision, parse_named
-from lowlight.cli._photos import Batch, Inputs, Run, check_streams, output_option, with_batch
+from lowlight.cli._photos import Batch, Inputs, Run, check_streams, results_option, with_batch
 from lowlight.errors import EngineError, UseError, WeightsError
 from lowlight.machine import cores
 from lowlight.plan import OWN, make_plan
@@ -21,7 +21,7 @@ _COMMON = {"lightness": "auto or 0 to 1", "strength": "0 to 1"}
 @with_batch
 def enhance(
     inputs: Inputs,
-    output: Annotated[str | None, output_option(OWN)] = None,
+    output: Annotated[str | None, results_option(OWN)] = None,
     model: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="The weights; `lowlight models` lists them.")
     ] = places.DEFAULT,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lowlight.cli._options import check_target
+from lowlight.cli._options import check_target, output_option
 
 if TYPE_CHECKING:
     from lowlight.methods import Array, Method, Observation
@@ -22,7 +22,7 @@ def export(
     ],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FILE", help="The .onnx file to write.", show_default=False),
+        output_option("FILE", "The .onnx file to write."),
     ],
     precision: Annotated[
         Literal["float32", "float16", "int8"],

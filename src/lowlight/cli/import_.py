@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lowlight.cli._options import check_target, parse_named
+from lowlight.cli._options import check_target, output_option, parse_named
 
 
 def import_(
@@ -20,9 +20,7 @@ def import_(
     ],
     output: Annotated[
         Path,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="The .safetensors file to write.", show_default=False
-        ),
+        output_option("FILE", "The .safetensors file to write."),
     ],
     method: Annotated[
         str | None, typer.Option(metavar="NAME", help="Take it as of this method. Default: recognised.")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from lowlight.cli._options import output_option
+
 
 def study(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: list them.")] = None,
@@ -16,12 +18,7 @@ def study(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Folder for table, JSON and pictures. Default: studies/NAME.",
-        ),
+        output_option("DIR", "Folder for table, JSON and pictures. Default: studies/NAME."),
     ] = None,
 ) -> None:
     """Run one of the papers' experiments, or list them. Some need lowlight[train]."""

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from lowlight.cli._interrupts import interruptible
+from lowlight.cli._options import output_option
 
 
 def train(
@@ -18,12 +19,7 @@ def train(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Folder of the run. Default: runs/ and the recipe's file name.",
-        ),
+        output_option("DIR", "Folder of the run. Default: runs/ and the recipe's file name."),
     ] = None,
     max_minutes: Annotated[
         float | None, typer.Option(min=0, help="Save and leave after this wall time.")
