@@ -44,7 +44,25 @@ class ResidualDenseBlock(nn.Module):
 
     def __init__(self, channels: int, growth: int) -> None:
         super().__init__()
+        self.channels = channels
         self.blocks = nn.Sequential(*(DenseBlock(channels, growth) for _ in range(3)))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.add(x, self.blocks(x), alpha=RESIDUAL)
+
+
+class FoldedBlock(nn.Module):
+    """A ``ResidualDenseBlock`` with a convolution in place of the last product; shares the layers.
+
+    ONNX Runtime keeps its own layout of maps through convolutions and sums, but not through a product: all that
+    follows one would be laid out anew at every layer.
+    """
+
+    def __init__(self, block: ResidualDenseBlock) -> None:
+        super().__init__()
+        self.blocks = block.blocks
+        self.share = nn.Conv2d(block.channels, block.channels, 1, groups=block.channels, bias=False)
+        self.share.weight = nn.Parameter(torch.full_like(self.share.weight, RESIDUAL), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.share(self.blocks(x))  # type: ignore[no-any-return]

@@ -16,7 +16,7 @@ from lowlight.nn.flow import Flow, Map, find_non_finite, log_prob
 from lowlight.nn.inverse_flow import InverseFlow
 from lowlight.nn.lookup import equalise
 from lowlight.nn.noise import noise_at
-from lowlight.nn.rrdb import SLOPE, ResidualDenseBlock
+from lowlight.nn.rrdb import SLOPE, FoldedBlock, ResidualDenseBlock
 
 if TYPE_CHECKING:
     from lowlight.methods.llflow import Config
@@ -66,6 +66,7 @@ class Encoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         width = config.channels
+        self.config = config
         self.stacked = config.stacked
         self.first = nn.Conv2d(12, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
@@ -96,6 +97,15 @@ class Encoder(nn.Module):
             step = 2**level
             conditions.append(torch.cat([feature, stack[:, :, ::step, ::step]], dim=1))
         return Encoded(conditions, colours)
+
+    def folded(self) -> Encoder:
+        """The same for enhancing alone, of the same layers."""
+        with torch.device("meta"):  # no tensors: the layers are exchanged
+            other = Encoder(self.config)
+        for name, layer in self.named_children():
+            setattr(other, name, layer)
+        other.blocks = nn.ModuleList(FoldedBlock(each) for each in self.blocks)  # type: ignore[arg-type]
+        return other
 
 
 class Network(nn.Module):
@@ -147,7 +157,7 @@ class Network(nn.Module):
         return torch.cat([flow.inverse(z)[0] for z in latents.unbind(1)], dim=1)
 
     def folded(self) -> Enhancing:
-        """The same ``forward`` with all that only training needs multiplied in; shares the encoder."""
+        """The same ``forward`` with all that only training needs multiplied in; shares the encoder's layers."""
         return Enhancing(self)
 
 
@@ -157,7 +167,7 @@ class Enhancing(nn.Module):
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.config = network.config
-        self.encoder = network.encoder
+        self.encoder = network.encoder.folded()
         self.inverse = InverseFlow(network.flow)
 
     def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
