@@ -13,11 +13,12 @@ import pytest
 from PIL import Image
 
 import lowlight
-from lowlight import cli
+from lowlight import cli, places
 from lowlight.methods.dimma.dimmer import Dimmer, save_dimmer
-from lowlight.weights import cache_folder
+from lowlight.weights import cache_folder, open_weights
 
 DIMMER = Path(__file__).parent / "fixtures" / "dimma" / "dimmer_3shot.npz"
+DOCS = Path(__file__).parents[1] / "docs"
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -112,10 +113,12 @@ def test_grey_stays_grey_and_depth_stays(call: Call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["dim", "a.png"], "Missing option '--model'"),
         (["dim", "a.png", "--model", "camera", "--factor", "0.1"], "greater than or equal to 0.3"),
         (["dim", "a.png", "--model", "dimma"], "expected a dimmer, found a network that enhances photos"),
-        (["dim", "a.png", "--model", "nobody"], "no dimmer is called 'nobody'; dimmers by name: camera\n"),
+        (
+            ["dim", "a.png", "--model", "nobody"],
+            "no dimmer is called 'nobody'; dimmers by name: lol-480, camera\n",
+        ),
         (["dim", "a.png", "--model", "nobody.safetensors"], "nobody.safetensors: no such weights file"),
         (
             ["enhance", "a.png", "--model", "camera"],
@@ -131,18 +134,30 @@ def test_what_does_not_fit_is_one_line(call: Call, arguments: list[str], said: s
     assert not Path("a.dimmed.png").exists()
 
 
-def test_without_a_dimmer_the_way_to_one_is_told(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOWLIGHT_CACHE", "empty")
-    status, _, err = call("dim", "a.png", "--model", "nobody")
-    assert (status, err.count("\n")) == (2, 1)
-    assert "none is at hand: make one, by recipes/dimma-dimmer.yaml or `lowlight import`" in err
+def test_without_a_model_the_camera_that_ships_dims(call: Call) -> None:
+    Image.new("RGB", (60, 40), (0, 120, 200)).save("sky.png")
+    assert call("dim", "a.png", "sky.png", "--seed", "2")[0] == 0
+    dimmer = lowlight.load_dimmer(places.CAMERA)
+    assert np.array_equal(pixels("a.dimmed.png"), dimmer.dim(pixels("a.png"), seed=2))
+    assert pixels("sky.dimmed.png")[..., 2].mean() > 3, "pixels without red keep their light"
+    # It is the authors', under their licence.
+    released = np.load(DIMMER.with_name("dimmer_480shot.npz"))
+    for name, values in (dimmer.tensors | dimmer.arrays).items():
+        assert np.array_equal(values, released[name].astype(np.float32)), name
+    opened = open_weights(places.CAMERA)
+    assert opened.path.parent.name == "shipped"
+    assert opened.header.licence == "MIT, Copyright (c) 2023 WojciechKoz"
+    notice = opened.path.with_name("lol-480.NOTICE.txt").read_text()
+    assert "Copyright (c) 2023 WojciechKoz" in notice
+    assert "The above copyright notice and this permission notice shall be included" in notice
+    assert opened.sha256 in (DOCS / "models.md").read_text()
 
 
 def test_a_dimmer_describes_itself(call: Call) -> None:
     assert json.loads(call("info", "camera", "--json")[1])["part"] == "dimmer"
     listed = call("models")[1]
     assert "camera\n  method: dimma\n  part: dimmer\n" in listed
-    assert listed.count("part:") == 1
+    assert listed.count("part:") == 2
 
 
 @pytest.mark.slow

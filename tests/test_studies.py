@@ -490,6 +490,14 @@ def test_distances_are_earth_mover_s() -> None:
     assert distances(one, measure(np.full_like(dark, 90), flat)) == (70.0, None)  # no band in common
 
 
+def test_colours_that_share_their_noise_are_told_from_those_that_do_not() -> None:
+    flat = np.ones((36, 36), bool)
+    apart = np.random.default_rng(0).integers(20, 40, (40, 40, 3), np.uint8)
+    shared = np.repeat(apart[..., :1], 3, axis=2)
+    assert measure(shared, flat).correlation_of_colours == pytest.approx(1)
+    assert measure(apart, flat).correlation_of_colours == pytest.approx(0, abs=0.06)
+
+
 def test_photos_that_the_dimmer_was_made_from_are_named(camera: tuple[str, ...], tmp_path: Path) -> None:
     seen = {"trained": guards.pack([guards.mark(smooth(64, 80, 2))])}
     save_dimmer(tmp_path / "camera.safetensors", tiny.dimmer(), name="camera", licence="CC0", seen=seen)

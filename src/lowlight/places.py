@@ -10,6 +10,8 @@ from lowlight.errors import WeightsError
 
 DEFAULT = "dimma"
 """The model that is taken where none is named."""
+CAMERA = "lol-480"
+"""The dimmer that is taken where none is named."""
 DENSITY = "llflow-torch"
 """The model whose likelihoods are told where none is named."""
 TWIN = "-fast"

@@ -51,7 +51,7 @@ EXAMPLES = {
         "lowlight adapt --pairs pairs --photos holiday --minutes 60 -o models/mine.onnx",
     ),
     "dim": (
-        "lowlight dim photos --model camera -o dark",
+        "lowlight dim photos -o dark",
         "lowlight dim dark.jpg --model camera --factor 0.5 -o darker.jpg",
     ),
     "likelihood": (

@@ -33,9 +33,8 @@ def dim(
         typer.Option(
             metavar="NAME|FILE",
             help="The dimmer: a camera, learned from pairs by recipes/dimma-dimmer.yaml, or imported.",
-            show_default=False,
         ),
-    ],
+    ] = places.CAMERA,
     output: Annotated[str | None, results_option(OWN)] = None,
     factor: Annotated[
         float,
@@ -55,8 +54,8 @@ def dim(
 ) -> None:
     """Make dark twins of photos, as a camera would have taken them in the dark.
 
-    The dimmer is trained from a few pairs of that camera, or imported. Photos whose twin is there already are
-    skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
+    The one that ships knows the camera of the data set LOL; your own is learned from a few pairs. Photos whose
+    twin is there already are skipped. Exit status: 0 all done, 1 some failed, 2 wrong use, 130 or 143 interrupted.
     """
     plan = make_plan(inputs, output, wanted=batch.format, own=OWN)
     to_stdout = check_streams(plan, batch.json_lines)
@@ -84,8 +83,7 @@ def _find(model: str) -> Path:
     from lowlight.weights import available
 
     known = ", ".join(weights.path.stem for weights in available() if weights.header.part == PART)
-    make = "none is at hand: make one, by recipes/dimma-dimmer.yaml or `lowlight import`, see docs/dimma.md"
-    raise WeightsError(f"no dimmer is called {model!r}; {f'dimmers by name: {known}' if known else make}")
+    raise WeightsError(f"no dimmer is called {model!r}; dimmers by name: {known or 'none'}")
 
 
 class _Camera:

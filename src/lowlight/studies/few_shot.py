@@ -237,11 +237,9 @@ class _Experiment:
             found[training] = self._network(
                 kind, "dimmed", photos, settings.steps, settings.rate, begin, dimmer
             )
-        tuned = self._network(
+        found[TUNED] = self._network(
             "tuned", "paired", pairs, settings.tuning_steps, settings.tuning_rate, found[MIXTURE]
         )
-        # The pairs widen the range of descriptors, so even the weights it starts from may score a little less.
-        found[TUNED] = max(tuned, found[MIXTURE], key=_chosen_by)
         return found
 
     def _pairs(self, names: Sequence[str]) -> dict[str, Any]:
@@ -326,8 +324,3 @@ class _Experiment:
         self.say(f"{self.folder.name}: {name}, {recipe.steps} steps")
         fit(recipe, out, resume=checkpoint if checkpoint.exists() else None)
         return out / ("last.safetensors" if recipe.validation is None else "best.safetensors")
-
-
-def _chosen_by(path: Path) -> float:
-    """What weights scored on the choosing pairs, dB."""
-    return open_weights(path).header.scores["choosing.reference.psnr"]

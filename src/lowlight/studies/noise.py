@@ -76,10 +76,20 @@ class Noise:
         rows: list[tuple[studies.Cell, ...]] = []
         for kind, each in pooled.items():
             one, other = halves if kind == "real" else (each, pooled["real"])
-            rows.append((kind, *distances(one, other), each.correlation, *each.means, *each.deviations))
+            rows.append(
+                (
+                    kind,
+                    *distances(one, other),
+                    each.correlation,
+                    each.correlation_of_colours,
+                    *each.means,
+                    *each.deviations,
+                )
+            )
         bands = [f"noise at {low} to {high}" for low, high in pairwise(BANDS)]
         columns = (
             *("photos", "distance of values", "distance of residuals", "correlation of neighbours"),
+            "correlation of colours",
             *("red", "green", "blue", *bands),
         )
         chosen = [_brightened(*pair) for pair in spread(patches, settings.patches)]
@@ -95,6 +105,7 @@ class Noise:
             "Residuals are taken in the half of each reference that varies least.",
             "noise at A to B: the residuals' root mean square where that mean is from A to B.",
             "correlation of neighbours: of residuals side by side; of independent ones it is -0.05.",
+            "correlation of colours: of the residuals of a pixel's red, green and blue, in the mean.",
         ]
         if leaks:
             notes.append(
@@ -135,6 +146,8 @@ class Measured:
     """(bands,): sums of squared residuals."""
     products: Floats
     """(2,): sums over neighbours of the residuals' product, and of their mean square."""
+    colours: Floats
+    """(2,): the same over the three pairs of colours of a pixel."""
 
     @property
     def means(self) -> list[float]:
@@ -155,6 +168,11 @@ class Measured:
         """Of residuals side by side."""
         return float(self.products[0] / self.products[1]) if self.products[1] else None
 
+    @property
+    def correlation_of_colours(self) -> float | None:
+        """Of the residuals of a pixel's red, green and blue."""
+        return float(self.colours[0] / self.colours[1]) if self.colours[1] else None
+
 
 def pool(all_of: Sequence[Measured]) -> Measured:
     """Several photos as one."""
@@ -163,6 +181,7 @@ def pool(all_of: Sequence[Measured]) -> Measured:
         sum((each.residuals for each in all_of), np.zeros(1)),
         sum((each.squares for each in all_of), np.zeros(1)),
         sum((each.products for each in all_of), np.zeros(1)),
+        sum((each.colours for each in all_of), np.zeros(1)),
     )
 
 
@@ -187,6 +206,7 @@ def measure(picture: Pixels, flat: NDArray[np.bool_]) -> Measured:
         np.stack(counts).astype(np.float64),
         np.bincount(band.ravel(), here.ravel() ** 2, len(BANDS) - 1).astype(np.float64),
         products,
+        np.array([((here.sum(axis=1) ** 2).sum() - (here**2).sum()) / 2, (here**2).sum()]),
     )
 
 
