@@ -210,6 +210,16 @@ def test_a_broken_photo_does_not_end_the_rest():
     assert listing("out") == ["a.png", "d.png"]
 
 
+def test_what_a_format_cannot_hold_is_told_before_the_work():
+    make("wide.png", size=(17_000, 1))
+    enhancer = Doubler()
+    [outcome] = do(["wide.png"], "wide.webp", enhancer)
+    assert outcome.error is not None
+    assert outcome.error.startswith("can't be written: WebP holds at most 16383 pixels a side")
+    assert enhancer.calls == 0
+    assert listing(".") == ["wide.png"]
+
+
 def test_a_surprise_is_one_photo_s():
     make("in/a.png", "in/b.png")
 

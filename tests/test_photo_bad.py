@@ -505,9 +505,15 @@ def test_interrupted_in_the_middle(failure, tmp_path, monkeypatch):
 
 def test_too_large_for_a_format():
     wide = Photo(np.zeros((1, 70_000, 3), np.uint8))
-    for kind in ("jpeg", "webp"):
-        with pytest.raises(PhotoError, match="can't be written"):
+    for kind, most in (("jpeg", 65500), ("webp", 16383), ("avif", 16384)):
+        with pytest.raises(
+            PhotoError, match=f"can't be written: .* at most {most} pixels a side.* 70000 x 1;"
+        ):
             write_photo(wide, io.BytesIO(), format=kind)
+        longest = Photo(np.zeros((most, 1, 3), np.uint8))
+        file = io.BytesIO()
+        write_photo(longest, file, format=kind)
+        assert read_photo(file.getvalue()).height == most
     write_photo(wide, io.BytesIO(), format="png")
 
 

@@ -264,6 +264,7 @@ class _Batch:
         return Outcome(source, target, "failed", text)
 
     def _enhance(self, job: Job, outcome: Outcome, progress: Callable[[float], None]) -> Outcome:
+        from lowlight.containers import check_sides
         from lowlight.photo import describe_photo, read_photo, write_photo
 
         settings, target = self._settings, job.target
@@ -274,6 +275,7 @@ class _Batch:
         outcome = replace(outcome, width=described["width"], height=described["height"])
         # Before the pixels are read: a photo that changes meanwhile is seen as another one next time.
         kind: Format = job.format or described["format"].lower()
+        check_sides(kind, described["width"], described["height"])
         mark = fingerprint(self._worker, settings, kind, _content(source))
         paths = [path for path in (job.spread, target) if path is not None]
         made = [_check_target(path, mark, settings.overwrite) for path in paths]

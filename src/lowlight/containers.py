@@ -36,6 +36,8 @@ NAMES: dict[Format, str] = {
     "ppm": "PPM",
 }
 
+_MOST_SIDE: dict[Format, int] = {"jpeg": 65500, "webp": 16383, "avif": 16384}
+"""Pixels, where a format or its encoder has a limit below those of photos."""
 _MOST_BLOCK = 1 << 24
 """Bytes of a profile or packet; larger ones are no use to anybody and may be compressed bombs."""
 _EXIF, _XMP, _MORE_XMP = (
@@ -115,6 +117,16 @@ def sniff(head: bytes) -> Format:
         if re.match(pattern, head, re.DOTALL | re.IGNORECASE):
             raise PhotoError(f"this is {name}; {expected}")
     raise PhotoError(f"not a photo: its first bytes are {head[:8].hex(' ')}; {expected}")
+
+
+def check_sides(kind: Format, width: int, height: int) -> None:
+    """Raise PhotoError where a format cannot hold a photo of this size."""
+    most = _MOST_SIDE.get(kind, max(width, height))
+    if max(width, height) > most:
+        raise PhotoError(
+            f"can't be written: {NAMES[kind]} holds at most {most} pixels a side, and the photo is "
+            f"{width} x {height}; choose another format"
+        )
 
 
 def scan(kind: Format, file: BinaryIO) -> Blocks:

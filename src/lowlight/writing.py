@@ -72,6 +72,7 @@ def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...
 def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers.Splice], tuple[str, ...]]:
     """Write the pixels to an empty file; what is to be changed in it then, and notes."""
     kind, notes = order.format, []
+    containers.check_sides(kind, photo.width, photo.height)
     metadata, dropped = _outgoing(photo, order)
     notes += dropped
     alpha = photo.alpha is not None and kind not in ("jpeg", "bmp", "ppm")
