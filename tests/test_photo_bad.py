@@ -52,10 +52,10 @@ def no_hanging(request):
         return
 
     def stop(*_):
-        raise AssertionError("took more than 20 seconds")
+        raise AssertionError("took more than two minutes")
 
     before = signal.signal(signal.SIGALRM, stop)
-    signal.alarm(20)
+    signal.alarm(120)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
