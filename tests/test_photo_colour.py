@@ -255,6 +255,21 @@ def test_gamma_without_profile_is_named():
     assert read_photo(pictures.png(array, extra=[(b"gAMA", struct.pack(">I", 45455))])).notes == ()
 
 
+def test_primaries_without_profile_are_named():
+    array = pictures.noise()
+    p3 = (b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
+    srgb = (b"cHRM", struct.pack(">8I", 31269, 32899, 63999, 33001, 30000, 60000, 15000, 5999))
+    photo = read_photo(pictures.png(array, extra=[p3]))
+    np.testing.assert_array_equal(photo.samples, array)
+    assert photo.notes == ("The file names other colour primaries; its values were taken as sRGB.",)
+    for extra in (
+        [srgb],
+        [p3, (b"sRGB", b"\0")],
+        [p3, (b"iCCP", pictures.iccp(pictures.profile(pictures.DISPLAY_P3)))],
+    ):
+        assert read_photo(pictures.png(array, extra=extra)).notes == ()
+
+
 def test_curves_are_inverse():
     linear = np.linspace(0, 1, 4001, dtype=np.float32).reshape(1, -1)
     back = colour.linear_light(image_of(colour.to_srgb_curve(linear))).numpy()

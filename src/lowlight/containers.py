@@ -48,6 +48,8 @@ _EXIF, _XMP, _MORE_XMP = (
 _ICC = b"ICC_PROFILE\0"
 _JPEG_SEGMENT = 65533
 """Bytes that a JPEG segment holds beside marker and length."""
+_SRGB_POINTS = (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+"""White, red, green, blue of sRGB as a PNG states them: x and y in hundred thousandths."""
 _HDR_CURVES = {16: "PQ", 18: "HLG"}
 
 FIRST_ONLY = "Only the first picture of the file was used."
@@ -205,6 +207,7 @@ def _jpeg_segments(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 def _scan_png(file: BinaryIO, blocks: Blocks) -> None:
     gamma = None
+    other_points = False
     known = False
     for name, length in _chunks(file, 8, ">I4s", tail=4):
         if name in (b"IDAT", b"fdAT"):
@@ -212,7 +215,7 @@ def _scan_png(file: BinaryIO, blocks: Blocks) -> None:
         if name == b"acTL":
             blocks.notes.append("Only the first picture of the animation was used.")
         if (
-            name not in (b"iCCP", b"eXIf", b"iTXt", b"pHYs", b"cICP", b"gAMA", b"sRGB")
+            name not in (b"iCCP", b"eXIf", b"iTXt", b"pHYs", b"cICP", b"gAMA", b"cHRM", b"sRGB")
             or length > _MOST_BLOCK
         ):
             continue
@@ -239,10 +242,17 @@ def _scan_png(file: BinaryIO, blocks: Blocks) -> None:
             _check_code_points(data[0], data[1], blocks)
         elif name == b"gAMA" and length == 4:
             gamma = int.from_bytes(data, "big") / 100000
+        elif name == b"cHRM" and length == 32:
+            points = zip(struct.unpack(">8I", data), _SRGB_POINTS, strict=True)
+            other_points = any(abs(found - srgb) > 1000 for found, srgb in points)
         elif name == b"sRGB":
             known = True
-    if gamma is not None and not known and blocks.icc is None and not 0.4 < gamma < 0.5:
+    if known or blocks.icc is not None:
+        return
+    if gamma is not None and not 0.4 < gamma < 0.5:
         blocks.notes.append(f"The file asks for gamma {gamma:.5g}; its values were taken as sRGB.")
+    if other_points:
+        blocks.notes.append("The file names other colour primaries; its values were taken as sRGB.")
 
 
 def _chunks(file: BinaryIO, start: int, head: str, tail: int) -> Iterator[tuple[bytes, int]]:
