@@ -217,8 +217,7 @@ def test_a_control_that_moves_the_mean_the_wrong_way_is_told() -> None:
 @pytest.mark.parametrize(
     ("chosen", "given", "mean", "brightness"),
     [
-        (0.4, {}, 0.4, 0.2),
-        (0.7, {}, 0.7, 0.4),  # beyond the bound, which nobody asked for: no note
+        (0.4, {}, 0.4, 0.0),  # by a gain: nobody asked for it, so nothing is searched
         (None, {}, 0.3, 0.0),
         (0.4, {"brightness": 0.1}, 0.35, 0.1),
         (0.4, {"lightness": 0.45}, 0.45, 0.3),

@@ -21,8 +21,10 @@ from lowlight.methods.llflow.network import Network, colour_map, prepare
 from lowlight.methods.llflow.published import UNUSED, matches, read, rename
 from lowlight.methods.llflow.training import Flow, Released, absolute_error, bits_per_position
 from lowlight.nn.flow import ActNorm, Chain, Map, log_prob
-from lowlight.training.data import Batch
+from lowlight.training.data import Batch, Mixture, PairDrawer
 from lowlight.training.stage import Moment, Optimizer
+
+NO_PHOTOS = Mixture([(PairDrawer([]), 1.0)])
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -282,7 +284,7 @@ def test_recorded_steps() -> None:
     settings = Flow.Settings(
         skip_first=True, optimizer=Optimizer(kind="adam", rate=5e-4), schedule=Released(asked=45_000)
     )
-    stage = Flow(Config(), settings, None, torch.device("cpu"))  # type: ignore[arg-type]
+    stage = Flow(Config(), settings, NO_PHOTOS, torch.device("cpu"))
     stage.network.load_state_dict(published().state_dict())
     stage.network.train()
     dark, light = expected["dark"], expected["reference"]
@@ -324,7 +326,7 @@ def test_recorded_steps() -> None:
 
 def test_a_loss_that_is_not_finite_names_its_layer() -> None:
     """The loop adds step and photos, and leaves the step out or stops."""
-    stage = Flow(LLFlow.tiny_config(), Flow.Settings(), None, torch.device("cpu"))  # type: ignore[arg-type]
+    stage = Flow(LLFlow.tiny_config(), Flow.Settings(), NO_PHOTOS, torch.device("cpu"))
     with torch.no_grad():
         stage.network.flow.levels[0].steps[1].mix.weight[0, 0] = math.nan
     photo = torch.rand(1, 3, 16, 16)

@@ -116,7 +116,7 @@ class Enhancer:
         memory = memory or self.memory or free_memory() // 2
         windows = self._plan(seen, memory)
         wanted = self._wanted(seen, observation, controls)
-        found = None if as_released else self._search(seen, observation, controls, wanted, memory)
+        found = None if as_released else self._search(seen, observation, controls, memory)
         if found is not None:
             observation = {**observation, found.control: np.array(found.value, np.float32)}
         draws = _Draws(self._at_once(seen, observation, windows, memory), spread)
@@ -139,7 +139,7 @@ class Enhancer:
         used = _used(controls, wanted)
         if found is not None:
             used[found.control] = round(found.value, 4)
-            if found.how != "reached" and controls.lightness != "auto":
+            if found.how != "reached":
                 notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
         drawn = None if deviation is None else _to_map(deviation, gain * controls.strength)
         report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes), drawn)
@@ -273,19 +273,14 @@ class Enhancer:
         return None if choose is None or as_released or given else choose(photo.samples)
 
     def _search(
-        self,
-        photo: Photo,
-        observation: Observation,
-        controls: Controls,
-        wanted: float | None,
-        memory: int,
+        self, photo: Photo, observation: Observation, controls: Controls, memory: int
     ) -> Found | None:
-        """The value of the method's control that gives the lightness wanted, on a reduced copy of the photo.
+        """The value of the method's control that gives the lightness asked for, on a reduced copy of the photo.
 
-        None where none is wanted, the method has no such control, or the user gave its value.
+        None where no number was asked for, the method has no such control, or the user gave its value.
         """
         name: str | None = getattr(self.method, "lightens", None)
-        if name is None or wanted is None or name in controls.model_fields_set:
+        if name is None or controls.lightness == "auto" or name in controls.model_fields_set:
             return None
         told = {**observation, **({"sample": observation["sample"][:1]} if "sample" in observation else {})}
         copy = _reduced(photo)
@@ -297,7 +292,7 @@ class Enhancer:
 
         schema = self.method.Controls.model_json_schema()["properties"][name]
         bounds = schema["minimum"], schema["maximum"]
-        return find_value(name, mean_at, wanted, getattr(controls, name), bounds)
+        return find_value(name, mean_at, float(controls.lightness), getattr(controls, name), bounds)
 
     def _run(
         self,

@@ -108,10 +108,10 @@ class Method(Protocol):
     and truncates to 8 bits.
 
     A method that does not condition on lightness may show two things more. With ``lightens`` it names a control,
-    a number with bounds that is also observed by that name, and with which the mean of the result rises: the
-    lightness wanted is reached by searching the control on a reduced copy of the photo, unless its value is given.
-    With ``choose_lightness(samples)`` it tells the lightness that ``auto`` stands for, or None where that is what
-    the network gives, as it always is with ``published`` and where the control is given.
+    a number with bounds that is also observed by that name, and with which the mean of the result rises: where a
+    lightness is asked for, the control is searched on a reduced copy of the photo, unless its value is given.
+    With ``choose_lightness(samples)`` it tells the lightness that ``auto`` stands for, which a gain alone reaches,
+    or None where that is what the network gives, as it always is with ``published`` and where the control is given.
     """
 
     name: ClassVar[str]
