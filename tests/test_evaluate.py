@@ -477,8 +477,9 @@ def test_a_name_that_is_model_and_folder_is_not_guessed(lowlight, place):
     save("dimma/1.png", result(0))
     status, _, err = lowlight("evaluate", "dimma", "--low", "low")
     assert status == 2
-    assert "for the folder write ./dimma" in err
+    assert (found := re.search(r"write \./dimma for the folder, (\S+) for the model$", err))
     assert lowlight("evaluate", "./dimma", "--metrics", "niqe")[0] == 0
+    assert "model dimma, " in lowlight("evaluate", found[1], "--low", "low", "--metrics", "niqe")[1]
 
 
 def test_a_report_is_never_overwritten_unasked(lowlight, place):

@@ -208,8 +208,10 @@ def _is_model(what: str) -> bool:
     from lowlight.weights import open_weights
 
     if Path(what).is_dir():
-        if what in places.candidates():
-            raise UseError(f"{what} is a model and a folder; for the folder write ./{what}")
+        if file := places.candidates().get(what):
+            raise UseError(
+                f"{what} is a model and a folder here: write ./{what} for the folder, {shown(file)} for the model"
+            )
         return False
     try:
         if what not in places.candidates():

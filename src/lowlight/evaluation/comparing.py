@@ -219,10 +219,7 @@ def to_html(comparison: Comparison, photos: int) -> str:
 def heading(comparison: Comparison) -> str:
     """What was compared, in one line."""
     first = next(iter(comparison.reports.values()))
-    where = (
-        f"{first.data.set}, {first.data.split}" if first.data.set else ", ".join(first.data.folders.values())
-    )
-    return f"{len(comparison.reports)} results on {where}: {len(first.photos)} photos"
+    return f"{len(comparison.reports)} results on {first.data.where}: {len(first.photos)} photos"
 
 
 def most_different(comparison: Comparison) -> list[str]:

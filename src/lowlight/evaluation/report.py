@@ -67,10 +67,9 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
 def head(report: Report) -> list[str]:
     """What was measured, on what, and what to know before a number is read."""
     system, data = report.system, report.data
-    where = f"{data.set}, {data.split}" if data.set else ", ".join(data.folders.values())
     weights = f", weights {system.sha256[:12]}" if system.sha256 else ""
     return [
-        f"{system.kind} {system.name}{weights}, on {where}: {len(report.photos)} photos",
+        f"{system.kind} {system.name}{weights}, on {data.where}: {len(report.photos)} photos",
         f"results: {system.saved}",
         *(f"training photos: {line}" for line in report.guard.lines),
         *(f"note: {warning}" for warning in report.warnings),

@@ -87,6 +87,14 @@ class Data(_Part):
     """The folder was checked: it holds what the set's publisher says."""
     folders: dict[str, str] = {}
 
+    @property
+    def where(self) -> str:
+        """In words: the set and its part, or the folders; finished pictures alone are their own."""
+        if self.set:
+            return f"{self.set}, {self.split}"
+        others = [folder for role, folder in self.folders.items() if role != "result"]
+        return ", ".join(others or self.folders.values())
+
 
 class Column(_Part):
     """A protocol with a metric, over all photos."""
