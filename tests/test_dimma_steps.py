@@ -15,6 +15,7 @@ from dimma_numbers import FIXTURES, tensors
 from lowlight import estimator, statistics
 from lowlight.errors import WeightsError
 from lowlight.evaluation import metrics
+from lowlight.evaluation.metrics import _ssim
 from lowlight.methods.dimma import Config, Dimma
 from lowlight.methods.dimma.published import rename
 from lowlight.methods.dimma.training import Losses, Paired
@@ -264,7 +265,34 @@ def test_no_trunk_no_training_unless_the_recipe_chooses_structure(
     }
 
 
-# The release's own step
+# The release's own numbers
+
+
+def test_validation_of_the_release() -> None:
+    """Its PSNR is pooled over the set; its SSIM takes the range of a batch, here of two pictures."""
+    steps = np.load(FIXTURES / "steps.npz")
+    psnr, ssim = metrics.METRICS["psnr_dimma_val"], metrics.METRICS["ssim_dimma_val"]
+    assert psnr.pool is not None
+    whole, similarities = psnr.pool(), []
+    for index, name in enumerate(("unsupervised", "finetune")):
+        made, wanted = (steps[f"{name}/{key}"].transpose(0, 2, 3, 1) for key in ("prediction", "target"))
+        part = psnr.pool()
+        for pair in zip(made, wanted, strict=True):
+            for pool in (whole, part):
+                pool.add(*(metrics.Picture.of_raw(each) for each in pair))
+        assert part.value() == pytest.approx(steps["validation_psnr_per_batch"][index], abs=1e-5)
+        spans = [np.ptp(each) for each in (made, wanted)]
+        alone = [
+            _ssim.similarity(*pair, _ssim._clipped, _ssim.GAUSSIAN, float(max(spans)))[0]
+            for pair in zip(made, wanted, strict=True)
+        ]
+        assert np.mean(alone) == pytest.approx(steps["validation_ssim_per_batch"][index], abs=1e-5)
+        similarities += alone
+        if name == "unsupervised":  # where each picture has the batch's range
+            own = [ssim(*map(metrics.Picture.of_raw, pair)) for pair in zip(made, wanted, strict=True)]
+            assert own == pytest.approx(alone)
+    assert whole.value() == pytest.approx(float(steps["validation_psnr"]), abs=1e-5)
+    assert np.mean(similarities) == pytest.approx(float(steps["validation_ssim"]), abs=1e-5)
 
 
 @pytest.mark.slow
@@ -304,6 +332,11 @@ def test_step_of_the_release(name: str, random_lpips: None, monkeypatch: pytest.
 
     chosen = found.players()["network"]
     optimizer = torch.optim.Adam(chosen.parameters, chosen.optimizer.rate, chosen.optimizer.betas)
+    assert found.perceptual is not None
+    layers = found.perceptual.layers(*(torch.from_numpy(part[key]) for key in ("prediction", "target")))
+    np.testing.assert_allclose(layers.detach(), part["perceptual_layers"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(layers.detach().sum(dim=0), part["perceptual"], rtol=0, atol=1e-6)
+    linear = list(found.perceptual.linear.requires_grad_().parameters())
     losses = terms(found, of)
     loss = torch.stack(list(losses.values())).sum()
     loss.backward()
@@ -312,6 +345,9 @@ def test_step_of_the_release(name: str, random_lpips: None, monkeypatch: pytest.
     assert losses["lpips"].item() == pytest.approx(expected, abs=1e-6)
     assert loss.item() == pytest.approx(float(part["loss"]), abs=1e-6)
 
+    # What the release trains by mistake.
+    slopes = [float(each.grad.norm()) for each in linear if each.grad is not None]
+    np.testing.assert_allclose(slopes, part["lin_gradient_norms"], rtol=1e-3)
     parameters = dict(network.named_parameters())
     zero = "mid_block.attentions.0.key.bias"  # adds the same to every score of a query
     names = [str(name) for name in fixture["parameter_names"]]
