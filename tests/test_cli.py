@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,7 @@ from lowlight import cli, engines, enhancer, places
 from lowlight import photo as photos
 from lowlight.cli import _options, _photos
 from lowlight.cli import enhance as enhance_command
+from lowlight.cli._interrupts import interruptible
 from lowlight.errors import WeightsError
 from lowlight.methods import Controls
 
@@ -40,6 +42,38 @@ def make(*names, size=(24, 16)):
 
 def hashes(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+# Signals
+
+
+@pytest.fixture
+def received():
+    """Ctrl-C that nobody catches, as it comes."""
+    came = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    yield came
+    signal.signal(signal.SIGINT, before)
+
+
+def test_the_first_signal_asks_and_a_second_one_is_as_it_was(received, capsys):
+    with interruptible("stopping") as interrupted:
+        assert interrupted.status == 0
+        signal.raise_signal(signal.SIGINT)
+        assert (interrupted.stop.is_set(), interrupted.status, received) == (True, 130, [])
+        assert capsys.readouterr().err == "stopping\n"
+        signal.raise_signal(signal.SIGINT)
+        assert received == [signal.SIGINT]
+    signal.raise_signal(signal.SIGINT)
+    assert received == [signal.SIGINT] * 2
+
+
+def test_a_signal_that_is_ignored_stays_ignored(received):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruptible() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert not interrupted.stop.is_set()
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 # Help and wrong use

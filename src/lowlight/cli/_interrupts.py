@@ -38,7 +38,11 @@ def interruptible(said: str = "") -> Iterator[Interrupted]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A shell lets what it runs in the background ignore Ctrl-C, and that stays so.
+    wanted = [
+        each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, interrupt) for number in wanted}
     try:
         yield interrupted
     finally:
