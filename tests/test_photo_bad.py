@@ -268,6 +268,21 @@ def test_a_jpeg_that_lost_a_part_is_told(options):
         assert "progressive" in options
 
 
+def test_a_reason_is_never_another_photo_s():
+    """libvips keeps one text of errors for all photos, and what a damaged JPEG leaves there stays."""
+    lost = PLAIN["jpeg"][:-400] + b"\xff\xd9"
+    chunks = dict(pictures.png_chunks(PLAIN["png"]))
+    split = PLAIN["png"].replace(
+        pictures.png_chunk(b"IDAT", chunks[b"IDAT"]),
+        pictures.png_chunk(b"IDAT", chunks[b"IDAT"][:99])
+        + pictures.png_chunk(b"tEXt", b"a\0b")
+        + pictures.png_chunk(b"IDAT", chunks[b"IDAT"][99:]),
+    )
+    for broken in (split, PLAIN["webp"][:-99], PLAIN["tiff"][:-99]):
+        assert read_photo(lost).notes == (DAMAGED,)
+        assert "jpeg" not in refusal(broken).lower()
+
+
 # --- headers that lie
 
 

@@ -38,6 +38,7 @@ from lowlight.metadata import (
 DAMAGED = "The file is damaged: part of the picture may be wrong."
 
 _LOADERS = {"jpeg": "jpegload", "png": "pngload", "tiff": "tiffload", "webp": "webpload", "avif": "heifload"}
+_SPEAKERS = {"jpeg": "jpeg", "png": "png", "tiff": "tiff", "webp": "webp", "avif": "heif"}
 _DEPTHS = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32}
 
 # Pillow warns through Python's filters, which belong to the whole process.
@@ -213,7 +214,12 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
 
 def _broken(kind: Format, error: Exception, *, strict: bool = False) -> PhotoError:
     what = "broken, cut or unusual" if kind == "tiff" else "broken or cut"
-    return (DamagedError if strict else PhotoError)(f"{what} {containers.NAMES[kind]}{reason(error)}")
+    said = reason(error)
+    # libvips keeps one text for all photos, and each begins with the part of libvips that says it.
+    speaker = said.partition(":")[0].lower()
+    if any(word in speaker for other, word in _SPEAKERS.items() if other != kind):
+        said = ""
+    return (DamagedError if strict else PhotoError)(f"{what} {containers.NAMES[kind]}{said}")
 
 
 def _interpret(kind: Format, image: Any, blocks: containers.Blocks, exact: bool, *, strict: bool) -> Picture:
