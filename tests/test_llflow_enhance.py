@@ -10,33 +10,36 @@ import torch
 
 import fill
 from llflow_numbers import numbers, published
-from lowlight import estimator
+from lowlight import estimator, statistics
 from lowlight.engines.onnx import OnnxEngine
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
 from lowlight.errors import ControlError, EngineError, WeightsError
 from lowlight.methods.llflow import Config, LLFlow, receptive_field
 from lowlight.methods.llflow.network import Network
-from lowlight.methods.llflow.training import Flow
+from lowlight.methods.llflow.training import Flow, lighter_direction
 from lowlight.photo import Photo
-from lowlight.training.data import Mixture, PairDrawer
+from lowlight.training.data import Mixture, PairDrawer, Picture
 from lowlight.training.export import export_onnx
 from lowlight.weights import Header, open_weights
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-@pytest.fixture(scope="module")
-def tiny() -> Enhancer:
-    config = LLFlow.tiny_config()
+def drawn() -> Network:
     torch.manual_seed(0)
-    network = Network(config).eval()
+    network = Network(LLFlow.tiny_config()).eval()
     with torch.no_grad():
         for name, each in network.named_parameters():
             if not name.endswith("mix.weight"):
                 each.add_(0.1 * torch.randn_like(each))
         network.encoder.colours.bias.fill_(-1)
-    return Enhancer(LLFlow(config, {}), TorchEngine(network.folded()))
+    return network
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Enhancer:
+    return Enhancer(LLFlow(LLFlow.tiny_config(), {}), TorchEngine(drawn().folded()))
 
 
 def dark(height: int, width: int) -> np.ndarray:
@@ -83,6 +86,35 @@ def test_training_keeps_the_estimator_that_its_data_give_or_that_it_starts_from(
     assert stage.arrays() == known
     stage.inherit(estimator.constant(0.5))
     assert estimator.predict(stage.arrays(), np.zeros(1, np.float32)) == pytest.approx(0.3 if known else 0.5)
+
+
+def test_brightness_goes_along_the_direction_that_makes_pictures_lighter(tiny: Enhancer) -> None:
+    picture = dark(40, 56)
+    seen = Picture("dark", torch.from_numpy(picture), statistics.histograms(picture))
+    direction = lighter_direction(drawn(), [seen])
+    assert np.sqrt(np.square(direction).mean()) == pytest.approx(0.3)
+    along = Enhancer(LLFlow(LLFlow.tiny_config(), {"direction": direction}), tiny.engine)
+    means = [along(picture, brightness=each).mean() for each in (-0.4, -0.2, 0, 0.2, 0.4)]
+    assert (np.diff(means) > 0).all()
+    alike = Enhancer(LLFlow(LLFlow.tiny_config(), {"direction": 0.3 * np.ones_like(direction)}), tiny.engine)
+    assert (
+        means[-1] - means[0] > alike(picture, brightness=0.4).mean() - alike(picture, brightness=-0.4).mean()
+    )
+    released = {"published": True, "brightness": 0.2}
+    assert np.array_equal(along(picture, **released), tiny(picture, **released))
+    with pytest.raises(WeightsError, match=r"direction of brightness has shape \(3,\); expected \(48,\)"):
+        LLFlow(LLFlow.tiny_config(), {"direction": np.ones(3, np.float32)})
+
+
+def test_training_measures_the_direction_of_the_networks_that_users_get() -> None:
+    picture = dark(40, 56)
+    seen = Picture("dark", torch.from_numpy(picture), statistics.histograms(picture))
+    data = Mixture([(PairDrawer([(seen, seen)] * 9), 1.0)])
+    stage = Flow(LLFlow.tiny_config(), Flow.Settings(), data, torch.device("cpu"))
+    network = drawn()
+    found = stage.measured({"network": network})["direction"]
+    assert np.allclose(found, lighter_direction(network, [seen]), atol=1e-6)
+    assert all(each.grad is None for each in network.parameters())
 
 
 def test_samples_do_not_depend_on_tiles(tiny: Enhancer) -> None:

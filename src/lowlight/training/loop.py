@@ -31,6 +31,7 @@ from lowlight import methods, weights
 from lowlight.errors import RecipeError
 from lowlight.evaluation import guards
 from lowlight.files import write_file
+from lowlight.methods import Array
 from lowlight.training.checkpoint import (
     Checkpoint,
     TrainingError,
@@ -232,7 +233,10 @@ class _Run:
 
     def method(self) -> methods.Method:
         """The method as it would observe photos for users."""
-        return methods.find(self.recipe.method)(self.config, self.stage.arrays())
+        return methods.find(self.recipe.method)(self.config, self._arrays())
+
+    def _arrays(self) -> dict[str, Array]:
+        return {**self.stage.arrays(), **self.stage.measured(self.averages)}
 
     # One step
 
@@ -379,7 +383,7 @@ class _Run:
             scores=scores,
             seen=self.seen,
             noise_levels=self.stage.noise_levels,
-            arrays=weights.encode_arrays(self.stage.arrays()),
+            arrays=weights.encode_arrays(self._arrays()),
         )
         state = self.enhancer_network().state_dict()
         weights.save_safetensors(path, header, {key: value.cpu().numpy() for key, value in state.items()})

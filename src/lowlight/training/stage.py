@@ -138,6 +138,10 @@ class Stage(ABC):
         """Small arrays that the method's ``observe`` needs (an estimator, say); kept in the weights' header."""
         return {}
 
+    def measured(self, networks: Mapping[str, nn.Module]) -> dict[str, Array]:
+        """More arrays for ``observe``, taken from the networks (or their averages) that users get."""
+        return {}
+
     def inherit(self, arrays: Mapping[str, Array]) -> None:  # noqa: B027 - most stages have nothing to inherit
         """Take over what the data are too few to tell from ``arrays`` of the weights that the run starts from.
 

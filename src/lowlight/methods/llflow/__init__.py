@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, model_validator
 
 from lowlight import equalise, estimator, methods, statistics
+from lowlight.errors import WeightsError
 from lowlight.methods import Array, Observation, Samples
 
 SEED_WORD = 1000
@@ -91,12 +92,19 @@ class LLFlow:
     lightens: ClassVar[str] = "brightness"
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
-        """arrays: an estimator of lightness (see ``lowlight.estimator``; none: ``auto`` is what the flow gives).
+        """arrays: an estimator of lightness (see ``lowlight.estimator``; none: ``auto`` is what the flow gives), and
+        ``direction``, what ``brightness`` is multiplied by for each of the latent's channels (none: ones).
 
-        Raises WeightsError for part of one.
+        Raises WeightsError for part of an estimator and for a direction of another length.
         """
         self.config = config
         self.estimator = estimator.pick(arrays)
+        self.direction = arrays.get("direction")
+        channels = 3 * 4**config.levels
+        if self.direction is not None and self.direction.shape != (channels,):
+            raise WeightsError(
+                f"the direction of brightness has shape {self.direction.shape}; expected ({channels},)"
+            )
         self.multiple = 2**config.levels
         self.halo: int | None = receptive_field(config) if config.halo is None else config.halo
         # The wide convolution of the first level, and the encoder's maps at full size.
@@ -114,7 +122,10 @@ class LLFlow:
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
         """The tables that equalise the whole photo, and the latent asked for."""
         assert isinstance(controls, _Controls)  # noqa: S101
-        return self.observe_counts(statistics.histograms(samples), controls)
+        told = self.observe_counts(statistics.histograms(samples), controls)
+        if self.direction is not None:
+            told["direction"] = np.ones_like(self.direction) if controls.published else self.direction
+        return told
 
     def choose_lightness(self, samples: Samples) -> float | None:
         """See ``methods.Method``."""

@@ -185,11 +185,18 @@ def prior_mean(config: Config, colours: Tensor) -> Tensor:
 
 
 def draw_latents(
-    mean: Tensor, brightness: Tensor, temperature: Tensor, seed: Tensor, sample: Tensor, origin: Tensor
+    mean: Tensor,
+    brightness: Tensor,
+    temperature: Tensor,
+    seed: Tensor,
+    sample: Tensor,
+    origin: Tensor,
+    direction: Tensor | None = None,
 ) -> Tensor:
     """The latents that the flow starts from: (batch, samples, channels, height, width).
 
-    mean: the prior's, (batch, channels, height, width). brightness: (batch,), added to every number.
+    mean: the prior's, (batch, channels, height, width). brightness: (batch,), added to every number, times
+    direction, (batch, channels), if there is one.
     temperature: (batch,), the deviation of the noise around the mean. seed: (batch, 2), sample: (batch, samples):
     what the noise is drawn by. origin: (batch, 2), row and column of the picture in the whole, in pixels.
     """
@@ -198,7 +205,8 @@ def draw_latents(
     side = math.isqrt(mean.shape[1] // 3)
     place = (origin / side).long()[:, None].expand(-1, samples, -1)
     noise = noise_at(place.flatten(0, 1), key.flatten(0, 1).long(), *mean.shape[1:])
-    shifted = mean + brightness[:, None, None, None]
+    shift = brightness[:, None] if direction is None else brightness[:, None] * direction
+    shifted = mean + shift[:, :, None, None]
     return shifted[:, None] + temperature[:, None, None, None, None] * noise.reshape(
         mean.shape[0], samples, *mean.shape[1:]
     )
