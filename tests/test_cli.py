@@ -98,7 +98,7 @@ def test_results_go_where_output_says_in_every_command():
                 assert (option.name, option.opts) == ("output", ["--output", "-o"]), name
     for spelled in ("-o", "--output", "--out"):
         context = commands["train"].make_context("train", ["mine.yaml", spelled, "runs/mine"])
-        assert context.params["output"] == Path("runs/mine")
+        assert Path(context.params["output"]) == Path("runs/mine")
 
 
 def test_help_ends_with_examples_and_shows_arguments_as_they_are_written(lowlight):
