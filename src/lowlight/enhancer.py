@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lowlight.weights import Weights
 
 LARGEST_GAIN = 4.0
-"""The final gain never multiplies by more: a black photo stays black."""
+"""The final gain never multiplies by more."""
 TRIAL_SIDE = 128
 """Shorter side of the reduced copy on which a control is searched that gives the lightness asked for."""
 SPREAD_WHITE = 0.25
