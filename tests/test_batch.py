@@ -188,6 +188,18 @@ def test_what_stands_in_the_way_is_never_taken_for_a_result():
     assert statuses(do(["in"], overwrite=True)) == ["done", "failed", "done"]
 
 
+def test_a_result_made_from_python_is_told_as_such():
+    make("in/a.png")
+    Path("out").mkdir()
+    photos.write_photo(photos.read_photo("in/a.png"), "out/a.png", fingerprint="python")
+    [outcome] = do(["in"])
+    assert (
+        outcome.error
+        == "out/a.png exists and was made from Python or by another version; --overwrite replaces it"
+    )
+    assert statuses(do(["in"], overwrite=True)) == ["done"]
+
+
 def test_a_link_is_no_way_to_an_original():
     make("a.png", "original.png")
     before = Path("original.png").read_bytes()

@@ -118,7 +118,7 @@ def _check_target(target: Path, mark: str, overwrite: bool) -> bool:
         raise PhotoError(f"{shown(target)} is a link to what lowlight did not make; remove the link")
     if overwrite:
         return False
-    why = "was not made by lowlight"
+    why = "was not made by lowlight" if found is None else "was made from Python or by another version"
     if found is not None and found.count("-") == mark.count("-"):
         parts = zip(PARTS, found.split("-"), mark.split("-"), strict=True)
         why = f"was made with other {' and '.join(name for name, a, b in parts if a != b)}"
