@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from lowlight.errors import RecipeError, UseError
 from lowlight.evaluation import guards
 from lowlight.methods.dimma.dimmer import save_dimmer
 from lowlight.studies.degradations import degraded
+from lowlight.studies.few_shot import CHOOSING, LISTS
 from lowlight.studies.noise import distances, measure, pool
 from pictures import noise, scene, smooth
 from toy_run import write_photos, write_recipe
@@ -420,6 +422,29 @@ def validations(folder: Path) -> list[float]:
     """Scores of a run in order."""
     entries = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return [entry["score"] for entry in entries if "validation" in entry]
+
+
+def test_lists_are_those_of_the_page() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "dimma.md").read_text()
+    rows = re.findall(r"^\| [1-5] \| ([\d ,]+) \|$", page, re.MULTILINE)
+    assert [tuple(row.replace(",", "").split()) for row in rows] == list(LISTS)
+    assert f"[{', '.join(CHOOSING)}]" in page
+
+
+def test_the_measured_table_stands_on_the_page() -> None:
+    root = Path(__file__).parents[1]
+    measured = json.loads((root / "benchmarks" / "results" / "study_few_shot.json").read_text())
+    page = (root / "docs" / "studies.md").read_text()
+    assert measured["settings"]["data"] == "DATA"
+    published = {row[:2]: row[2:] for row in studies.find("few-shot").published.rows}  # type: ignore[union-attr]
+    for row in measured["table"]["rows"]:
+        training, pairs, _, psnr, over_lists, over_photos, ssim, *_ = row
+        theirs = "{:.2f} ± {:.2f} / {:.2f}".format(*published[training, pairs][:3])
+        spread = "-" if over_lists is None else f"{over_lists:.2f}"
+        ours = f"{psnr:.2f} | {spread} | {over_photos:.2f} | {ssim:.3f}"
+        assert f"| {training} | {pairs} | {ours} | {theirs} |" in page
+    lists = {row[2] for row in measured["table"]["rows"]}
+    assert lists == {len(measured["settings"]["lists"])}
 
 
 def test_lists_too_short_for_the_shots_are_refused() -> None:

@@ -154,6 +154,7 @@ class FewShot:
         notes += [
             f"{len(cases)} photos, each with the mean lightness of its reference given and met exactly.",
             "over lists: deviation of the lists' means. over photos: deviation over the photos of all lists.",
+            "The dimmers have the noise of the paper, not that of the pairs.",
             "The published deviations are over photos; its SSIM is of grey; which LPIPS is not said.",
             "Published on 15 photos, 14 of whose scenes are in LOL's training part: heights do not compare.",
         ]
