@@ -24,7 +24,7 @@ from lowlight.errors import UseError
 from lowlight.methods.dimma.network import Network
 from lowlight.methods.dimma.training.adapt import Course, Order, adapt, left_out
 from lowlight.training.camera_pairs import check_pairs, find_pairs, usable
-from lowlight.training.loop import fit
+from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, open_weights, save_safetensors
 
@@ -224,6 +224,29 @@ def test_too_few_minutes_are_told(folder: Path) -> None:
         UseError, match=r"steps fit into 1\.01 minutes on this machine.*--minutes \d+ or more"
     ):
         adapt(order(folder, course=many, minutes=1.01))
+
+
+@pytest.mark.slow
+def test_what_told_the_length_is_over_when_all_pairs_are_trained_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Time ends the judged training early, then the machine stops while all pairs are trained on."""
+    last = {"network": 10, "whole": 1}
+
+    def ended(recipe: Recipe, out: Path, **how: Any) -> Outcome:
+        left = iter(range(last.get(out.name, 99), 0, -1))
+        outcome = fit(recipe, out, **{**how, "stop": lambda: next(left) == 1})
+        if out.name == "whole":
+            raise KeyboardInterrupt
+        return outcome
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lowlight.methods.dimma.training.adapt.fit", ended)
+        with pytest.raises(KeyboardInterrupt):
+            adapt(order(folder))
+    result = adapt(order(folder))
+    assert not result.kept_old
+    assert 0 < result.steps <= 10
 
 
 SCRIPT = """

@@ -30,12 +30,12 @@ from lowlight.evaluation import guards, metrics, pairing
 from lowlight.files import write_file
 from lowlight.methods.dimma.dimmer import PART, load_dimmer
 from lowlight.photo import Photo, read_photo, write_photo
-from lowlight.training.average import average
 from lowlight.training.camera_pairs import CameraPair, Pixels, eight_bits
+from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
 from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
-from lowlight.weights import Header, Weights, open_weights, save_safetensors
+from lowlight.weights import Header, Weights, open_weights
 
 NORMAL = 100
 """Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""
@@ -44,9 +44,8 @@ NORMAL_SIDE = 512
 NORMAL_MEANS = (0.2, 0.75)
 """Means of photos that count as normally exposed."""
 LEAST_STEPS = 50
-QUARTERS = (1, 2, 3)
-"""How much of what training changed in the weights may be kept, in quarters. Never all of it: the left-out pair often
-shows a scene of the others, and flatters."""
+JUDGED = 10
+"""Times that the left-out pair is looked at while the network trains."""
 SPARE = 60.0
 """Seconds kept for the graph and the sheet."""
 DIMMER_CROP = 100
@@ -115,13 +114,11 @@ class Result:
     before: Scores
     """``psnr`` (dB) and ``ssim``."""
     after: Scores
-    """Of the training that did not see the pair, by which the share was chosen; the model was trained on all pairs."""
+    """Of the training that did not see the pair, by which its length was chosen; the model was trained as long on
+    all pairs."""
     kept_old: bool
     """Nothing was better than the weights it started from, and the model is these."""
-    share: float
-    """Of what training changed in the weights that is kept."""
     steps: int
-    """Of the training on all pairs."""
     seconds: float
 
 
@@ -179,20 +176,21 @@ def adapt(
     say(
         f"{plan.steps} steps of the network, twice: about {_duration(2 * plan.steps * plan.seconds)} on this machine"
     )
-    train_all = _network_recipe(order, base, order.pairs, plan)
-    run(_network_recipe(order, base, train, plan), "network", (minutes_left() - SPARE / 60) / 2)
-    blends = [_blend(order, base, "network", quarters) for quarters in QUARTERS]
-    scores = [judge(blend, held) for blend in blends]
-    chosen = max(range(len(scores)), key=lambda index: scores[index]["psnr"])
-    best, after, share, steps = blends[chosen], scores[chosen], QUARTERS[chosen] / 4, 0
+    judged = _network_recipe(order, base, held, plan)
+    # Once the training on all pairs has begun, what told its length is over, also if time ended it early.
+    if not (order.work / "whole").exists():
+        run(judged, "network", (minutes_left() - SPARE / 60) / 2)
+    best = open_weights(order.work / "network" / "best.safetensors")
+    after = judge(best, held)
     kept_old = after["psnr"] <= before["psnr"]
+    steps = int(best.header.recipe["run"]["step"])
     if kept_old:
-        best, after, share = base, before, 0.0
+        best, after, steps = base, before, 0
         say(f"{held.name}: nothing was better than before; the old weights are kept")
     else:
-        say(f"{held.name}: {_words(after)} with {share:.0%} of the change; now with it, too")
-        steps = run(train_all, "whole", minutes_left() - SPARE / 60).step
-        whole = _blend(order, base, "whole", QUARTERS[chosen])
+        say(f"{held.name}: {_words(after)} after {steps} steps; as many with it, too")
+        run(_whole_recipe(order, judged, steps), "whole", minutes_left() - SPARE / 60)
+        whole = open_weights(order.work / "whole" / "last.safetensors")
         if judge(whole, held)["psnr"] >= after["psnr"]:
             best = whole
     header = _header(order, base, best, held, after)
@@ -200,7 +198,7 @@ def adapt(
     picture = order.out.with_suffix(".png")
     write_photo(Photo(_sheet(order, held, base, best)), picture)
     seconds = round(time.monotonic() - started, 1)
-    return Result(order.out, picture, held.name, before, after, kept_old, share, steps, seconds)
+    return Result(order.out, picture, held.name, before, after, kept_old, steps, seconds)
 
 
 def left_out(pairs: Sequence[CameraPair]) -> CameraPair:
@@ -358,8 +356,9 @@ def _dimmer_recipe(order: Order, train: Sequence[CameraPair]) -> Recipe:
     )
 
 
-def _network_recipe(order: Order, base: Weights, train: Sequence[CameraPair], plan: _Plan) -> Recipe:
+def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) -> Recipe:
     course = order.course
+    train = [pair for pair in order.pairs if pair is not held]
     normal = {"kind": "photos", "folder": "normal"}
     sources = [
         {**_pairs(train), "weight": 1 - course.dimmed - course.darkened},
@@ -398,29 +397,33 @@ def _network_recipe(order: Order, base: Weights, train: Sequence[CameraPair], pl
             "average": 0.99,
             "log_every": max(1, plan.steps // 20),
             "save_every": max(1, plan.steps // 20),
+            "validation": {
+                "every": max(1, plan.steps // JUDGED),
+                "at_start": True,
+                "samples": 0,
+                "sets": {"left-out": {"pairs": _pairs([held])}},
+            },
             "licence": base.header.licence,
             "sources": base.header.data,
         }
     )
 
 
-def _blend(order: Order, base: Weights, name: str, quarters: int) -> Weights:
-    """The weights that a run ended with and those that it began with, mixed by quarters (Wortsman et al., Robust
-    fine-tuning of zero-shot models, 2022): what few pairs teach beyond the camera is mostly their own scenes."""
-    place = order.work / name / f"{quarters}-quarters.safetensors"
-    header, tensors = average(
-        [order.work / name / "last.safetensors"] * quarters + [base.path] * (4 - quarters)
-    )
-    save_safetensors(place, header, tensors)
-    return open_weights(place)
+def _whole_recipe(order: Order, judged: Recipe, steps: int) -> Recipe:
+    """The same training with the left-out pair among the others, which was its judge no more than for its length."""
+    normal = [source for source in judged.data.sources if source.kind == "photos"]
+    weight = 1 - order.course.dimmed - order.course.darkened
+    pairs = Pairs(**{**_pairs(order.pairs), "weight": weight})
+    data = judged.data.model_copy(update={"sources": (pairs, *normal)})
+    return judged.model_copy(update={"data": data, "steps": steps, "validation": None})
 
 
 def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
     """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
 
     def seconds(precision: Precision) -> float:
-        recipe = _network_recipe(order, base, order.pairs, _Plan(precision, 6, 0))
-        recipe = recipe.model_copy(update={"save_every": 1000})
+        recipe = _network_recipe(order, base, held, _Plan(precision, 6, 0))
+        recipe = recipe.model_copy(update={"validation": None, "save_every": 1000})
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             fit(recipe, Path(folder))
             log = (Path(folder) / "log.jsonl").read_text().splitlines()
@@ -434,7 +437,7 @@ def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Call
     precision = min(paces, key=paces.__getitem__)
     started = time.monotonic()
     judge(base, held)
-    judging = 2 * (len(QUARTERS) + len(order.pairs)) * (time.monotonic() - started)
+    judging = (JUDGED + 4) * (time.monotonic() - started)
     room = 60 * minutes_left() - SPARE - judging
     steps = min(order.course.steps, int(0.9 * room / (2 * paces[precision])))
     if steps < min(LEAST_STEPS, order.course.steps):
@@ -456,7 +459,7 @@ def _header(order: Order, base: Weights, best: Weights, held: CameraPair, scores
     seen: dict[Literal["trained", "chosen"], set[bytes]] = {
         of: {*before.get(of, []), *added.get(of, [])} for of in ("trained", "chosen")
     }
-    # The left-out pair chose the share, whether it was trained on in the end or not.
+    # The left-out pair chose the length, whether it was trained on in the end or not.
     seen["chosen"].add(guards.mark(held.light))
     return best.header.model_copy(
         update={
