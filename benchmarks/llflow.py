@@ -124,7 +124,7 @@ def main() -> None:
         make_up(FULL, tensors)
     opened = open_weights(tensors)
     config = Config.model_validate(opened.header.config)
-    method, network = LLFlow(config, {}), load_network(opened).eval()
+    method, network = LLFlow(config, opened.arrays), load_network(opened).eval()
     assert isinstance(network, Network)
     if not graph.exists():
         export_onnx(network, method, opened.header, graph)
