@@ -319,3 +319,22 @@ def test_compressed_twins_are_what_jpeg_leaves() -> None:
 
     assert strength(compressed) < 0.6 * strength(plain)
     assert abs(compressed.mean() - plain.mean()) < 1
+
+
+def test_coloured_light_may_fall_on_a_part(root: Path) -> None:
+    """Then the histogram counts both lights by their shares, and the window lies in one of them."""
+    save(root / "low" / "0.png", np.full((32, 32, 3), 40, np.uint8))
+    save(root / "high" / "0.png", np.full((32, 32, 3), 200, np.uint8))
+    (root / "names.txt").write_text("0")
+    pairs = PAIRS.model_copy(update={"names": Path("names.txt")})
+    mixture = read(root, pairs, jitter=Jitter(share=0.0, coloured=1.0, partly=1.0))
+    batch = mixture.batch(np.random.default_rng(0), 64, 8, CPU)
+    white = 0
+    for picture, counts in zip(batch.light, batch.light_counts, strict=True):
+        weakest = int(statistics.histogram_means(counts).argmin())
+        coloured, outside = np.flatnonzero(counts[weakest])
+        here = int((picture[weakest, 0, 0] * 255).round())
+        assert outside == 200
+        assert here in (coloured, outside)
+        white += here == outside
+    assert 16 < white < 48

@@ -28,7 +28,6 @@ Pixels = NDArray[np.uint8]
 Counts = NDArray[np.float64]
 SUFFIXES = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _LEVELS = np.arange(256)
-_IDENTITY = (_LEVELS / 255).astype(np.float32)
 _MADE = " (darkened)"
 """Ends the names of photos that were made from others."""
 
@@ -97,6 +96,8 @@ class Jitter(_Spec):
     """Deviation of the logarithm of each channel's gain, in the dark photo."""
     coloured: float = Field(0.0, ge=0, le=1)
     """Share of the pairs that are seen in coloured light: both photos lose much of one or two channels."""
+    partly: float = Field(0.0, ge=0, le=1)
+    """Share of those in which that light falls on a part of the photo: the rest of it is seen in white light."""
 
 
 class Data(_Spec):
@@ -411,21 +412,18 @@ class Mixture:
             height, width = pair[0].pixels.shape[:2]
             top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
             turn = int(rng.integers(8))
-            colour = self._colour(rng)
+            lights = self._lights(rng)
             for side, picture in enumerate(pair):
                 window = picture.pixels[top : top + crop, left : left + crop]
                 if turn & 3:
                     window = window.flip([axis for axis in (0, 1) if turn >> axis & 1])
                 windows[side].append(window.transpose(0, 1) if turn & 4 else window)
-                values = self._table(rng, colour, is_dark=side == 0)
-                if values is None:
-                    tables[side, index], counts[side, index] = _IDENTITY, picture.counts
-                else:
-                    tables[side, index] = values / np.float32(255)
-                    for channel in range(3):
-                        counts[side, index, channel] = np.bincount(
-                            values[channel], weights=picture.counts[channel], minlength=256
-                        )
+                gains = self._exposure(rng, is_dark=side == 0)
+                # A random threshold of rounding, so that a change of exposure leaves no comb of its own.
+                rounding = rng.random((3, 1))
+                seen = [(share, _table(gains * light, rounding)) for share, light in lights]
+                tables[side, index] = seen[0][1] / np.float32(255)
+                counts[side, index] = sum(share * _through(table, picture.counts) for share, table in seen)
             names.append(pair[0].name if pair[0] is pair[1] else f"{pair[0].name} -> {pair[1].name}")
         floats = [
             _look_up(torch.stack(crops).to(device), torch.from_numpy(table).to(device))
@@ -433,31 +431,42 @@ class Mixture:
         ]
         return Batch(floats[0], floats[1], counts[0], counts[1], names)
 
-    def _colour(self, rng: np.random.Generator) -> NDArray[np.float64] | None:
-        """Gains of the channels, at most 1, for a pair in coloured light; None for white light."""
-        if self.jitter is None or not self.jitter.coloured or rng.random() >= self.jitter.coloured:
-            return None
-        gains = np.exp(rng.normal(0, 0.8, 3))
-        return np.asarray(gains / gains.max())
+    def _lights(self, rng: np.random.Generator) -> list[tuple[float, NDArray[np.float64]]]:
+        """The lights that a pair is seen in: shares of the photo, and gains of the channels, at most 1.
 
-    def _table(
-        self, rng: np.random.Generator, colour: NDArray[np.float64] | None, *, is_dark: bool
-    ) -> NDArray[np.uint8] | None:
-        """(3, 256) new values of 8-bit values, or None for no change. colour: see ``_colour``."""
+        The window lies in the first.
+        """
+        white = np.ones(3)
+        if self.jitter is None or not self.jitter.coloured or rng.random() >= self.jitter.coloured:
+            return [(1.0, white)]
+        gains = np.exp(rng.normal(0, 0.8, 3))
+        coloured = gains / gains.max()
+        if not self.jitter.partly or rng.random() >= self.jitter.partly:
+            return [(1.0, coloured)]
+        share = rng.uniform()
+        lights = [(share, coloured), (1 - share, white)]
+        return lights if rng.random() < 0.5 else lights[::-1]
+
+    def _exposure(self, rng: np.random.Generator, *, is_dark: bool) -> NDArray[np.float64]:
+        """Gains of the channels by which a photo's exposure is changed."""
         jitter = self.jitter
-        if jitter is None:
-            return None
-        gains = np.ones(3) if colour is None else colour.copy()
-        if rng.random() < jitter.share:
-            gains *= np.exp(rng.uniform(*(jitter.dark if is_dark else jitter.light)))
-            if is_dark:
-                gains *= np.exp(rng.normal(0, jitter.cast, 3))
-        elif colour is None:
-            return None
-        # A random threshold of rounding, so that a change of exposure leaves no comb of its own.
-        values = _LEVELS * gains[:, None] + rng.random((3, 1))
-        table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
-        return table
+        if jitter is None or rng.random() >= jitter.share:
+            return np.ones(3)
+        gains = np.full(3, np.exp(rng.uniform(*(jitter.dark if is_dark else jitter.light))))
+        return gains * np.exp(rng.normal(0, jitter.cast, 3)) if is_dark else gains
+
+
+def _table(gains: NDArray[np.float64], rounding: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """(3, 256) new values of 8-bit values. rounding (3, 1): what is added before the fraction is cut off."""
+    values = _LEVELS * gains[:, None] + rounding
+    table: NDArray[np.uint8] = np.clip(values, 0, 255).astype(np.uint8)
+    return table
+
+
+def _through(table: NDArray[np.uint8], counts: Counts) -> Counts:
+    """Histograms (3, 256) of a photo after its values went through a table."""
+    pairs = zip(table, counts, strict=True)
+    return np.stack([np.bincount(new, weights=old, minlength=256) for new, old in pairs])
 
 
 def _look_up(windows: Tensor, tables: Tensor) -> Tensor:
