@@ -47,7 +47,7 @@ def score(model: Path, data: Path) -> Row:
     return {key: round(float(np.mean([row[key] for row in rows])), 4) for key in ("psnr", "ssim")}
 
 
-def adapted(names: tuple[str, ...], start: Path, data: Path, out: Path, steps: int) -> Row:
+def adapted(names: tuple[str, ...], start: Path, data: Path, out: Path) -> Row:
     """What users get."""
     files = [(name, data / f"lol/low/{name}.webp", data / f"lol/high/{name}.jpg") for name in names]
     order = Order(
@@ -56,7 +56,7 @@ def adapted(names: tuple[str, ...], start: Path, data: Path, out: Path, steps: i
         start,
         data / "unpaired" / "normal",
         minutes=24 * 60,
-        course=Course(steps=steps, precision="bf16"),
+        course=Course(precision="bf16"),
     )
     result = adapt(order, say=lambda line: print(line, flush=True))
     left_out = {"name": result.held, "before": result.before, "after": result.after}
@@ -110,7 +110,7 @@ def run(arguments: argparse.Namespace) -> None:
     for arm in arguments.arms:
         work = arguments.work / arm
         doers: dict[str, Callable[[tuple[str, ...], Path], Row]] = {
-            "adapt": lambda names, out: adapted(names, start, data, out, arguments.steps),
+            "adapt": lambda names, out: adapted(names, start, data, out),
             "pairs": lambda names, out: supervised(names, start, start, data, out, arguments.steps),
             "nothing": lambda names, out: supervised(names, None, start, data, out, arguments.steps),
         }
@@ -147,7 +147,7 @@ def main() -> None:
     parser.add_argument("--from", dest="start", type=Path, help="weights that never saw LOL")
     parser.add_argument("--data")
     parser.add_argument("--work", type=Path, default=Path("runs/few-shot"), help="folder of the runs")
-    parser.add_argument("--steps", type=int, default=Course().steps)
+    parser.add_argument("--steps", type=int, default=200, help="of the rivals")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
     parser.add_argument("--lists", nargs="+", choices=LISTS, default=tuple(LISTS))
     parser.add_argument("--table", action="store_true", help="print the table of what is there")

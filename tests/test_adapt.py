@@ -28,7 +28,16 @@ from lowlight.training.loop import Outcome, fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, open_weights, save_safetensors
 
-TINY = Course(dimmer_steps=10, steps=20, crop=32, count=2, rate=3e-3, precision="float32")
+TINY = Course(
+    dimmer_steps=10,
+    detail_steps=8,
+    steps=20,
+    crop=32,
+    count=2,
+    detail_rate=1e-3,
+    rate=3e-3,
+    precision="float32",
+)
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +170,13 @@ def test_pairs_become_a_model(folder: Path) -> None:
     held = next(pair for pair in order(folder).pairs if pair.name == result.held)
     enhanced = package.load(result.out, threads=1)(held.dark, lightness=float(held.light.mean() / 255))
     error = np.mean((enhanced / 255 - held.light / 255) ** 2)
-    assert -10 * np.log10(error) >= result.after["psnr"] - 0.05, "the pair was trained on in the end"
+    assert -10 * np.log10(error) >= result.after["psnr"] - 0.05, (
+        "what is better with all pairs, or the best moment without it"
+    )
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 4 * 200
     assert any(line.startswith("3 normal photos of ") for line in said)
-    assert any(line.startswith("20 steps of the network, twice: about") for line in said)
+    assert any(line.startswith("8 steps for detail and 20 for all, twice: about") for line in said)
     dimmer = package.load_dimmer(folder / "mine.adapt" / "dimmer" / "last.safetensors")
     assert dimmer.dim(held.light).mean() == pytest.approx(held.dark.mean(), rel=0.3)
 
@@ -192,9 +203,9 @@ def test_what_is_worse_is_not_kept(folder: Path) -> None:
     fit(Recipe.model_validate(recipe), folder / "run")
     start = folder / "run" / "last.safetensors"
     said: list[str] = []
-    breaking = Course(**{**vars(TINY), "rate": 0.1, "steps": 10})
+    breaking = Course(**{**vars(TINY), "rate": 0.1, "detail_rate": 0.1, "steps": 10})
     result = adapt(order(folder, start=start, course=breaking), say=said.append)
-    assert result.kept_old
+    assert (result.kept_old, result.steps) == (True, 0)
     assert result.after == result.before
     assert f"{held}: nothing was better than before; the old weights are kept" in said
     dark = next(pair for pair in order(folder).pairs if pair.name == held).dark
@@ -227,11 +238,11 @@ def test_too_few_minutes_are_told(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_told_the_length_is_over_when_all_pairs_are_trained_on(
+def test_what_is_judged_is_over_when_all_pairs_are_trained_on(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Time ends the judged training early, then the machine stops while all pairs are trained on."""
-    last = {"network": 10, "whole": 1}
+    """Time ends the judged training at once, so its best is detail alone; then the machine stops later on."""
+    last = {"network": 1, "whole": 1}
 
     def ended(recipe: Recipe, out: Path, **how: Any) -> Outcome:
         left = iter(range(last.get(out.name, 99), 0, -1))
@@ -240,13 +251,20 @@ def test_what_told_the_length_is_over_when_all_pairs_are_trained_on(
             raise KeyboardInterrupt
         return outcome
 
+    course = Course(**{**vars(TINY), "detail_steps": 40})
     with monkeypatch.context() as patch:
         patch.setattr("lowlight.methods.dimma.training.adapt.fit", ended)
         with pytest.raises(KeyboardInterrupt):
-            adapt(order(folder))
-    result = adapt(order(folder))
+            adapt(order(folder, course=course))
+    said: list[str] = []
+    result = adapt(order(folder, course=course), say=said.append)
     assert not result.kept_old
-    assert 0 < result.steps <= 10
+    assert any(line.endswith("at best, after 0 steps; now with it, too") for line in said)
+    steps = [
+        open_weights(folder / "mine.adapt" / part / "last.safetensors").header.recipe["run"]["step"]
+        for part in ("detail", "network", "detail-whole", "whole")
+    ]
+    assert steps == [40, 1, 40, 20]
 
 
 SCRIPT = """
@@ -283,7 +301,9 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
         "pairs/light/1.png",
         "dimmer/checkpoint.safetensors",
         "plan.json",
+        "detail/recipe.yaml",
         "network/checkpoint.safetensors",
+        "detail-whole/recipe.yaml",
         "whole/recipe.yaml",
     )
     for name in places:
@@ -297,7 +317,7 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
         output = process.communicate()[0]
         assert process.returncode == 0, output
     assert "going on with" in output
-    for part in ("dimmer", "network", "whole"):
+    for part in ("dimmer", "detail", "network", "detail-whole", "whole"):
         one, other = (
             open_weights(folder / f"{name}.adapt" / part / "last.safetensors") for name in ("whole", "killed")
         )

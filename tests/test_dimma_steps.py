@@ -13,15 +13,17 @@ from torch import Tensor, nn
 import fill
 from dimma_numbers import FIXTURES, tensors
 from lowlight import estimator, statistics
-from lowlight.errors import WeightsError
+from lowlight.errors import UseError, WeightsError
 from lowlight.evaluation import metrics
 from lowlight.evaluation.metrics import _ssim
 from lowlight.methods.dimma import Config, Dimma
+from lowlight.methods.dimma.network import Network
 from lowlight.methods.dimma.published import rename
 from lowlight.methods.dimma.training import Losses, Paired
 from lowlight.nn import lpips_files, perceptual, structure
 from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.stage import Moment, Optimizer, Schedule
+from lowlight.weights import Header, save_safetensors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -111,6 +113,42 @@ def test_each_term_is_its_formula(body: str) -> None:
     assert given.keys() == expected.keys()
     for name, value in expected.items():
         assert given[name].item() == pytest.approx(value.item(), rel=1e-4), name
+
+
+def test_detail_is_apart_from_colour(tmp_path: Path) -> None:
+    """Colours of the prediction neither count as detail nor are taught; those of other weights are kept."""
+    config = TINY["tiled"]
+    torch.manual_seed(1)
+    kept = Network(config)
+    header = Header(name="kept", method="dimma", config=config.model_dump(mode="json"), licence="CC0")
+    values = {name: tensor.numpy() for name, tensor in kept.state_dict().items()}
+    save_safetensors(tmp_path / "kept.safetensors", header, values)
+    losses = {**NONE, "detail": 0.5, "colour": 30}
+    found, of = stage("tiled", losses=losses, colour_of=tmp_path / "kept.safetensors"), batch()
+    predicted, light = predict(found, of), of.light
+    with torch.no_grad():
+        old = kept(of.dark, **found.observe(of))
+
+    def means(picture: Tensor) -> Tensor:
+        """By the definition: each pixel's square of 25 pixels, in the mirrored picture."""
+        padded = nn.functional.pad(picture, [12] * 4, mode="reflect")
+        return padded.unfold(2, 25, 1).unfold(3, 25, 1).mean(dim=(4, 5))
+
+    mixed = predicted - means(predicted) + means(light)
+    squares = ((mixed - light) ** 2).mean(dim=(1, 2, 3))
+    given = terms(found, of)
+    assert given.keys() == {"detail", "colour"}
+    detail = (squares + 1e-5).log().mean() + 10 * (1 - structure.ssim(mixed, light).mean())
+    assert given["detail"].item() == pytest.approx(0.5 * detail.item(), rel=1e-4)
+    colour = ((means(predicted) - means(old)) ** 2).mean()
+    assert given["colour"].item() == pytest.approx(30 * colour.item(), rel=1e-4)
+    cast = torch.tensor([0.2, -0.1, 0.0]).view(3, 1, 1)
+    one, other = (found._terms(each, light, moment())["detail"].item() for each in (light, light + cast))
+    assert other == pytest.approx(one, abs=1e-4)
+    own = {id(each) for each in found.networks["network"].parameters()}
+    assert {id(each) for each in found.players()["network"].parameters} == own, "the others stay as they are"
+    with pytest.raises(UseError, match="expected the weights whose colours are kept, in colour_of"):
+        stage("tiled", losses=losses)
 
 
 def test_gained_forgives_a_wrong_exposure_only() -> None:

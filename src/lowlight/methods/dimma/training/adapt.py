@@ -33,7 +33,7 @@ from lowlight.photo import Photo, read_photo, write_photo
 from lowlight.training.camera_pairs import CameraPair, Pixels, eight_bits
 from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
-from lowlight.training.loop import Outcome, fit
+from lowlight.training.loop import fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, Weights, open_weights
 
@@ -50,6 +50,9 @@ SPARE = 60.0
 """Seconds kept for the graph and the sheet."""
 DIMMER_CROP = 100
 
+TRAININGS = ("detail", "network", "detail-whole", "whole")
+"""Folders of what trains the network, in their order: to judge by the left-out pair, then with all pairs."""
+
 Precision = Literal["float32", "bf16"]
 Scores = dict[str, float]
 
@@ -60,17 +63,23 @@ class Stopped(LowlightError):  # noqa: N818 - no error, but the way out
 
 @dataclass(frozen=True)
 class Course:
-    """How much is done, and how. Chosen on training pairs of LOL, see ``docs/adapt.md``."""
+    """How much is done, and how. Chosen on LOL, see ``docs/adapt.md``."""
 
     dimmer_steps: int = 400
-    steps: int = 200
-    """Of the network; fewer where the minutes do not allow them."""
+    detail_steps: int = 400
+    """Of the network that only learns detail, from half as many squares a step; ..."""
+    steps: int = 120
+    """... then of all that it learns. Fewer of both where the minutes do not allow them."""
     crop: int = 96
     """Side of the squares that are learned from, pixels."""
     count: int = 8
     """Squares a step."""
     rate: float = 5e-5
     """Higher ones forget what the network knew, in a hundred steps."""
+    detail_rate: float = 1e-4
+    """Detail, with the colours held, can take more."""
+    detail_dimmed: float = 0.45
+    """As ``dimmed``, while detail is learned."""
     dimmed: float = 0.15
     """Share of the squares that are of normal photos, dimmed; ..."""
     darkened: float = 0.15
@@ -114,11 +123,11 @@ class Result:
     before: Scores
     """``psnr`` (dB) and ``ssim``."""
     after: Scores
-    """Of the training that did not see the pair, by which its length was chosen; the model was trained as long on
-    all pairs."""
+    """Of the best moment of the training that did not see the pair; the model was trained on all pairs."""
     kept_old: bool
     """Nothing was better than the weights it started from, and the model is these."""
     steps: int
+    """Of the network after those for detail."""
     seconds: float
 
 
@@ -127,9 +136,10 @@ class _Plan:
     """What was decided once, so that an adaptation that goes on decides nothing anew."""
 
     precision: Precision
+    detail_steps: int
     steps: int
     seconds: float
-    """A step's, as measured."""
+    """Of all these steps, by measured ones."""
 
 
 def adapt(
@@ -159,14 +169,17 @@ def adapt(
     def minutes_left() -> float:
         return order.minutes - (time.monotonic() - started) / 60
 
-    def run(recipe: Recipe, name: str, minutes: float) -> Outcome:
+    def run(recipe: Recipe, name: str, minutes: float) -> None:
+        # Once a later training has begun, this one is over, also if time ended it early.
+        later = TRAININGS[TRAININGS.index(name) + 1 :] if name in TRAININGS else ()
+        if any((order.work / each).exists() for each in later):
+            return
         folder = order.work / name
         checkpoint = folder / "checkpoint.safetensors"
         resume = checkpoint if checkpoint.exists() else None
         outcome = fit(recipe, folder, resume=resume, max_minutes=max(minutes, 0.05), stop=stop)
         if not outcome.finished and stop():
             raise Stopped(f"interrupted at step {outcome.step} of {recipe.steps}; the same command goes on")
-        return outcome
 
     say("learning how the camera makes dark photos")
     run(_dimmer_recipe(order, train), PART, min(2.0, minutes_left() / 5))
@@ -174,12 +187,13 @@ def adapt(
         plan = _make_plan(order, base, held, minutes_left)
         write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
     say(
-        f"{plan.steps} steps of the network, twice: about {_duration(2 * plan.steps * plan.seconds)} on this machine"
+        f"{plan.detail_steps} steps for detail and {plan.steps} for all, twice: "
+        f"about {_duration(2 * plan.seconds)} on this machine"
     )
-    judged = _network_recipe(order, base, held, plan)
-    # Once the training on all pairs has begun, what told its length is over, also if time ended it early.
-    if not (order.work / "whole").exists():
-        run(judged, "network", (minutes_left() - SPARE / 60) / 2)
+    half = (minutes_left() - SPARE / 60) / 2
+    run(_detail_recipe(order, base, train, plan), "detail", half)
+    judged = _network_recipe(order, base, held, plan, start=order.work / "detail" / "last.safetensors")
+    run(judged, "network", minutes_left() - SPARE / 60 - half)
     best = open_weights(order.work / "network" / "best.safetensors")
     after = judge(best, held)
     kept_old = after["psnr"] <= before["psnr"]
@@ -188,11 +202,13 @@ def adapt(
         best, after, steps = base, before, 0
         say(f"{held.name}: nothing was better than before; the old weights are kept")
     else:
-        say(f"{held.name}: {_words(after)} after {steps} steps; as many with it, too")
-        run(_whole_recipe(order, judged, steps), "whole", minutes_left() - SPARE / 60)
+        say(f"{held.name}: {_words(after)} at best, after {steps} steps; now with it, too")
+        run(_detail_recipe(order, base, order.pairs, plan), "detail-whole", minutes_left() - SPARE / 60)
+        detail = order.work / "detail-whole" / "last.safetensors"
+        run(_whole_recipe(order, judged, start=detail), "whole", minutes_left() - SPARE / 60)
         whole = open_weights(order.work / "whole" / "last.safetensors")
         if judge(whole, held)["psnr"] >= after["psnr"]:
-            best = whole
+            best, steps = whole, int(whole.header.recipe["run"]["step"])
     header = _header(order, base, best, held, after)
     export_onnx(load_network(best), _method(best), header, order.out, precision="float16")
     picture = order.out.with_suffix(".png")
@@ -356,22 +372,26 @@ def _dimmer_recipe(order: Order, train: Sequence[CameraPair]) -> Recipe:
     )
 
 
-def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) -> Recipe:
-    course = order.course
-    train = [pair for pair in order.pairs if pair is not held]
+def _sources(order: Order, pairs: Sequence[CameraPair], dimmed: float) -> list[dict[str, Any]]:
     normal = {"kind": "photos", "folder": "normal"}
     sources = [
-        {**_pairs(train), "weight": 1 - course.dimmed - course.darkened},
-        {**normal, "weight": course.dimmed},
-        {**normal, "darken": {}, "twins": 1, "weight": course.darkened},
+        {**_pairs(pairs), "weight": 1 - dimmed - order.course.darkened},
+        {**normal, "weight": dimmed},
+        {**normal, "darken": {}, "twins": 1, "weight": order.course.darkened},
     ]
+    return [source for source in sources if source["weight"] > 0]
+
+
+def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan, *, start: Path) -> Recipe:
+    course = order.course
+    train = [pair for pair in order.pairs if pair is not held]
     return Recipe.model_validate(
         {
             "name": order.out.stem,
             "method": "dimma",
             "stage": "dimmed",
             "config": base.header.config,
-            "start": {"network": base.path.resolve()},
+            "start": {"network": start.resolve()},
             "settings": {
                 "dimmer": str(order.work / PART / "last.safetensors"),
                 "losses": {"mse": 0, "lpips": 0, "psnr": 0.05, "ssim": 0.5},
@@ -387,7 +407,7 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) 
             "data": {
                 "root": order.work,
                 "jitter": None,
-                "sources": [source for source in sources if source["weight"] > 0],
+                "sources": _sources(order, train, course.dimmed),
             },
             "batches": [{"crop": course.crop, "count": course.count}],
             "steps": plan.steps,
@@ -409,21 +429,40 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan) 
     )
 
 
-def _whole_recipe(order: Order, judged: Recipe, steps: int) -> Recipe:
-    """The same training with the left-out pair among the others, which was its judge no more than for its length."""
+def _detail_recipe(order: Order, base: Weights, pairs: Sequence[CameraPair], plan: _Plan) -> Recipe:
+    """Detail and noise are local: a few photos hold plenty of them, and colours, of which they hold few, stay."""
+    course = order.course
+    values = _network_recipe(order, base, order.pairs[0], plan, start=base.path).model_dump(mode="json")
+    values["settings"]["optimizer"]["rate"] = course.detail_rate
+    values["settings"] |= {
+        "losses": {"mse": 0, "lpips": 0, "detail": 0.05, "colour": 30},
+        "colour_of": str(base.path.resolve()),
+    }
+    values["data"]["sources"] = _sources(order, pairs, course.detail_dimmed)
+    values |= {
+        "batches": [{"crop": course.crop, "count": max(1, course.count // 2)}],
+        "steps": plan.detail_steps,
+        "validation": None,
+    }
+    return Recipe.model_validate(values)
+
+
+def _whole_recipe(order: Order, judged: Recipe, *, start: Path) -> Recipe:
+    """The same training with the left-out pair among the others, which told whether, but cannot tell for how long."""
     normal = [source for source in judged.data.sources if source.kind == "photos"]
     weight = 1 - order.course.dimmed - order.course.darkened
     pairs = Pairs(**{**_pairs(order.pairs), "weight": weight})
     data = judged.data.model_copy(update={"sources": (pairs, *normal)})
-    return judged.model_copy(update={"data": data, "steps": steps, "validation": None})
+    changes = {"data": data, "validation": None, "start": {"network": start.resolve()}}
+    return judged.model_copy(update=changes)
 
 
 def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
     """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
+    course = order.course
 
-    def seconds(precision: Precision) -> float:
-        recipe = _network_recipe(order, base, held, _Plan(precision, 6, 0))
-        recipe = recipe.model_copy(update={"validation": None, "save_every": 1000})
+    def seconds(recipe: Recipe) -> float:
+        recipe = recipe.model_copy(update={"validation": None, "log_every": 1, "save_every": 1000})
         with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
             fit(recipe, Path(folder))
             log = (Path(folder) / "log.jsonl").read_text().splitlines()
@@ -431,21 +470,28 @@ def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Call
             return 1 / averages.median(paces)
 
     choice: tuple[Precision, ...] = ("float32", "bf16")
-    if order.course.precision is not None:
-        choice = (order.course.precision,)
-    paces = {precision: seconds(precision) for precision in choice}
+    if course.precision is not None:
+        choice = (course.precision,)
+    paces = {
+        precision: seconds(_network_recipe(order, base, held, _Plan(precision, 6, 6, 0), start=base.path))
+        for precision in choice
+    }
     precision = min(paces, key=paces.__getitem__)
+    detail = seconds(_detail_recipe(order, base, order.pairs, _Plan(precision, 6, 6, 0)))
+    total = course.detail_steps * detail + course.steps * paces[precision]
     started = time.monotonic()
     judge(base, held)
     judging = (JUDGED + 4) * (time.monotonic() - started)
     room = 60 * minutes_left() - SPARE - judging
-    steps = min(order.course.steps, int(0.9 * room / (2 * paces[precision])))
-    if steps < min(LEAST_STEPS, order.course.steps):
+    share = min(1.0, max(0.0, 0.9 * room / (2 * total)))
+    steps, detail_steps = (int(share * each) for each in (course.steps, course.detail_steps))
+    least = min(LEAST_STEPS, course.steps)
+    if steps < least:
         raise UseError(
-            f"{max(steps, 0)} steps fit into {order.minutes:g} minutes on this machine, too few to learn from: "
-            f"--minutes {order.minutes + LEAST_STEPS * paces[precision] / 12 + 2:.0f} or more"
+            f"{steps} steps fit into {order.minutes:g} minutes on this machine, too few to learn from: "
+            f"--minutes {order.minutes + total * least / course.steps / 12 + 2:.0f} or more"
         )
-    return _Plan(precision, steps, round(paces[precision], 4))
+    return _Plan(precision, detail_steps, steps, round(share * total, 4))
 
 
 # What is left in the end
@@ -459,7 +505,7 @@ def _header(order: Order, base: Weights, best: Weights, held: CameraPair, scores
     seen: dict[Literal["trained", "chosen"], set[bytes]] = {
         of: {*before.get(of, []), *added.get(of, [])} for of in ("trained", "chosen")
     }
-    # The left-out pair chose the length, whether it was trained on in the end or not.
+    # The left-out pair chose between old and new, whether it was trained on in the end or not.
     seen["chosen"].add(guards.mark(held.light))
     return best.header.model_copy(
         update={

@@ -14,10 +14,13 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lowlight import estimator, statistics, weights
+from lowlight.engines.torch import load_network
+from lowlight.errors import UseError
 from lowlight.methods import Array
 from lowlight.methods.dimma import Config, Dimma, descriptor
 from lowlight.methods.dimma.network import Network
 from lowlight.nn import perceptual
+from lowlight.nn.bands import coarse
 from lowlight.nn.gained import gained, log_error
 from lowlight.nn.structure import ssim, structure
 from lowlight.training import stage
@@ -43,6 +46,11 @@ class Losses(stage.Settings):
     """LPIPS with the VGG trunk, which must be had (see ``lpips_trunk``)."""
     structure: float = Field(0.0, ge=0)
     """1 - SSIM over three scales, and L1 of gradients: what to use where LPIPS cannot be had."""
+    detail: float = Field(0.0, ge=0)
+    """``psnr``, and ten times ``ssim``, of the prediction's detail with its reference's colours: it teaches detail,
+    and leaves colours alone."""
+    colour: float = Field(0.0, ge=0)
+    """Squared error to the colours of the weights ``colour_of``: it keeps them while ``detail`` is learned."""
 
 
 class Paired(stage.Stage):
@@ -58,6 +66,8 @@ class Paired(stage.Stage):
         """File of the VGG trunk; default: searched for in the caches, then downloaded."""
         optimizer: Optimizer = Optimizer(kind="adam", rate=1e-5, betas=(0.9, 0.99))
         schedule: Schedule = Schedule()
+        colour_of: Path | None = None
+        """Weights of the method whose colours the loss ``colour`` keeps."""
         faults: tuple[Fault, ...] = ()
         """Of the release, to repeat: ``crop_observation`` equalises and measures the crop instead of the photo,
         ``whole_steps`` truncates the difference in lightness to steps of 0.001 (``published`` body),
@@ -88,6 +98,12 @@ class Paired(stage.Stage):
             self.perceptual = perceptual.load(settings.lpips_trunk, cache=cache).to(device)
             if "trained_lpips" in settings.faults:
                 self.networks["lpips"] = self.perceptual.linear.requires_grad_()
+        self.colours: nn.Module | None = None
+        if settings.losses.colour:
+            if settings.colour_of is None:
+                raise UseError("losses.colour: expected the weights whose colours are kept, in colour_of")
+            kept = weights.open_weights(settings.colour_of, method="dimma", part="")
+            self.colours = load_network(kept).to(device).requires_grad_(requires_grad=False)
 
     def players(self) -> dict[str, Player]:
         parameters = [each for network in self.networks.values() for each in network.parameters()]
@@ -95,8 +111,14 @@ class Paired(stage.Stage):
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
         self._widen()
-        predicted = self.networks["network"](batch.dark, **self.observe(batch))
-        yield "network", self._terms(predicted.float(), batch.light, moment)
+        observation = self.observe(batch)
+        predicted = self.networks["network"](batch.dark, **observation).float()
+        terms = self._terms(predicted, batch.light, moment)
+        if self.colours is not None:
+            with torch.no_grad():
+                kept = coarse(self.colours(batch.dark, **observation).float())
+            terms["colour"] = self.settings.losses.colour * F.mse_loss(coarse(predicted), kept)
+        yield "network", terms
 
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
         return networks["network"]
@@ -159,6 +181,10 @@ class Paired(stage.Stage):
             distance: Tensor = self.perceptual(predicted, light, dropout).mean()
             return distance
 
+        def detail() -> Tensor:
+            mixed = predicted - coarse(predicted) + coarse(light)
+            return log_error(mixed, light).mean() + 10 * (1 - ssim(mixed, light).mean())
+
         terms: dict[str, Callable[[], Tensor]] = {
             "mse": lambda: F.mse_loss(predicted, light),
             "l1": lambda: F.l1_loss(predicted, light),
@@ -167,6 +193,7 @@ class Paired(stage.Stage):
             "ssim": lambda: 1 - ssim(predicted, light).mean(),
             "lpips": lpips,
             "structure": lambda: structure(predicted, light).mean(),
+            "detail": detail,
         }
         chosen = ((name, getattr(self.settings.losses, name)) for name in terms)
         return {name: weight * terms[name]() for name, weight in chosen if weight}
