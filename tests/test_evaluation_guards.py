@@ -112,7 +112,7 @@ def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     assert (unknown.known, unknown.lines) == (False, ["no marks"])
     clean = look_for_leaks([case], {"trained": [mark(TRAINED[1])]}, "no marks")
     assert clean.lines == [
-        "no photo or scene was found among the marks of 1 training photos (crops are not found)"
+        "no photo or scene was found among the marks of 1 training photos (crops and mirrored copies are not found)"
     ]
     leak = look_for_leaks([case], {"trained": [mark(TRAINED[0])]}, "no marks")
     assert leak.lines == ["1 of 1 photos were trained on: a"]

@@ -447,6 +447,12 @@ def test_the_measured_table_stands_on_the_page() -> None:
     assert lists == {len(measured["settings"]["lists"])}
 
 
+@pytest.mark.parametrize("seeds", ["[0]", "[1, 2, 1]"])
+def test_seeds_that_spread_nothing_are_refused(seeds: str) -> None:
+    with pytest.raises(RecipeError, match="two or more different seeds"):
+        studies.check("seeds", ["recipe=r.yaml", f"seeds={seeds}"])
+
+
 def test_lists_too_short_for_the_shots_are_refused() -> None:
     with pytest.raises(RecipeError, match="study few-shot: shots: 9 pairs, but a list has 8"):
         studies.check("few-shot", ["data=here", "shots=[3, 9]"])

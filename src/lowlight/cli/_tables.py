@@ -51,7 +51,7 @@ def print_numbers(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def print_published(header: Sequence[str], rows: Sequence[Sequence[str]], last: str) -> None:
     """What ``evaluation.report.published`` found, below a table of measured numbers."""
     if last:
-        print("\npublished, same data, protocol and metric variant:")
+        print("\npublished under this name of data, protocol and metric variant:")
         if rows:
             print_table(header, rows)
         print(last)

@@ -105,7 +105,7 @@ def evaluate(
 ) -> None:
     """Measure a model or a folder of pictures: metrics by exact variant, under named protocols.
 
-    Exit status: 0 all photos measured, 1 some could not be, 2 wrong use.
+    Exit status: 0 all measured, 1 some photos, or metrics asked for by name, could not be, 2 wrong use.
     """
     from lowlight.evaluation import pairing, plan, report, scoring
 
@@ -169,13 +169,14 @@ def evaluate(
         "columns": {name: list(found) for name, found in columns.items()},
         "preset": preset,
         "constant": constant if "constant" in columns else None,
+        "train": None if train is None else [str(folder) for folder in train],
         "patterns": patterns,
     }
     found = scoring.make_report(description, photos.data, options, guard, warnings, scores)
     if output is not None:
         report.write_report(found, output, pictures=pictures)
     _print(found, as_json, output)
-    if found.failed:
+    if found.failed or (metrics is not None and any(column.missing for column in found.columns)):
         raise typer.Exit(1)
 
 

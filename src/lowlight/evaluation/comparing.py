@@ -200,7 +200,7 @@ def to_html(comparison: Comparison, photos: int) -> str:
         ),
     ]
     if last:
-        body.append("<h2>Published, same data, protocol and metric variant</h2>")
+        body.append("<h2>Published under this name of data, protocol and metric variant</h2>")
         body += [html_table(header, rows)] if rows else []
         body.append(f"<p>{escaped(last)}</p>")
     chosen = most_different(comparison)[:photos]

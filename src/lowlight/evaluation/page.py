@@ -98,7 +98,7 @@ def to_html(report: Report, folder: Path, pictures: int) -> str:
         items(tail(report)),
     ]
     if last:
-        body.append("<h2>Published, same data, protocol and metric variant</h2>")
+        body.append("<h2>Published under this name of data, protocol and metric variant</h2>")
         body += [html_table(header, rows)] if rows else []
         body.append(f"<p>{escaped(last)}</p>")
     chosen = worst_first(report)

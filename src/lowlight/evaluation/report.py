@@ -90,7 +90,7 @@ def tail(report: Report) -> list[str]:
 
 
 def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]], str]:
-    """Header, rows and a last line: published numbers of the same data, protocol and metric variant.
+    """Header, rows and a last line: published numbers under the same name of data, protocol and metric variant.
 
     reports: by the names that their rows get, all on the same data. Nothing is found where that is not the whole set.
     """
@@ -137,7 +137,7 @@ def to_markdown(report: Report) -> str:
     parts += ["\n".join(f"- {markdown.escaped(line)}" for line in tail(report))] if tail(report) else []
     header, rows, last = published({report.system.name: report})
     if last:
-        parts.append("## Published, same data, protocol and metric variant")
+        parts.append("## Published under this name of data, protocol and metric variant")
         parts += [markdown.table(header, rows)] if rows else []
         parts.append(last)
     parts.append("## Protocols")

@@ -335,7 +335,8 @@ def look_for_leaks(
     count = len(known.get("trained", ()))
     if not any(leak.of == "trained" for leak in leaks):
         lines.insert(
-            0, f"no photo or scene was found among the marks of {count} training photos (crops are not found)"
+            0,
+            f"no photo or scene was found among the marks of {count} training photos (crops and mirrored copies are not found)",
         )
     return Guard(known=True, trained=count, leaks=leaks, lines=lines)
 

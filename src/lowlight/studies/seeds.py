@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
+from pydantic import field_validator
 
 from lowlight import studies
 from lowlight.studies._shared import Training, train
@@ -20,7 +20,14 @@ class Seeds:
     published: ClassVar[studies.Table | None] = None
 
     class Settings(Training):
-        seeds: tuple[int, ...] = Field((0, 1, 2), min_length=2)
+        seeds: tuple[int, ...] = (0, 1, 2)
+
+        @field_validator("seeds")
+        @classmethod
+        def _differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+            if len(seeds) < 2 or len(set(seeds)) < len(seeds):
+                raise ValueError("expected two or more different seeds")
+            return seeds
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """A row a seed with the scores of the weights that validation chose, then their mean and deviation."""
