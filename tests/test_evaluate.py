@@ -603,10 +603,14 @@ def test_compare_gives_paired_differences(lowlight, place):
 def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
     for folder in ("new", "old/new", "other"):
         assert lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", folder)[0] == 0
-    header = lowlight("compare", "new", "other/report.json")[1].splitlines()[-6]
+    header = lowlight("compare", "new", "other/report.json")[1].splitlines()[-7]
     assert re.split(" {2,}", header) == ["column", "done (new)", "done (other)", "difference (95 %)"]
     found = json.loads(lowlight("compare", "new", "old/new", "other", "--json")[1])
     assert list(found["means"]) == ["done (new)", "done (old/new)", "done (other)"]
+    assert found["base"] == "done (new)"
+    assert found["results"]["done (old/new)"] == "old/new"
+    assert found["interval"] == {"level": 0.95, "resamples": 10_000, "of": "photos", "seed": 0}
+    assert found["made"]["lowlight"]
     status, _, err = lowlight("compare", "new", "other", "new")
     assert (status, "new: given twice" in err) == (2, True)
 

@@ -36,6 +36,7 @@ def compare(
 ) -> None:
     """Compare results on the same photos, with paired bootstrap intervals."""
     from lowlight.evaluation import comparing, report
+    from lowlight.evaluation.scoring import versions
     from lowlight.files import write_file
 
     if len(results) < 2:
@@ -54,13 +55,27 @@ def compare(
             name: {column.name: column.mean for column in each.columns}
             for name, each in found.reports.items()
         }
-        print(json.dumps({"means": means, "differences": differences, "notes": found.notes}, indent=1))
+        told = {
+            "base": found.base,
+            "results": {name: str(folder) for name, folder in found.places.items()},
+            "interval": {
+                "level": comparing.LEVEL,
+                "resamples": comparing.RESAMPLES,
+                "of": "photos",
+                "seed": found.seed,
+            },
+            "made": versions(),
+        }
+        print(
+            json.dumps({**told, "means": means, "differences": differences, "notes": found.notes}, indent=1)
+        )
         return
     print(shown(comparing.heading(found)))
     for note in found.notes:
         print(shown(f"note: {note}"))
     print()
     print_numbers(*comparing.table(found))
+    print(shown(comparing.intervals(found)))
     print_published(*report.published(found.reports))
     if output is not None:
         print(output)

@@ -71,7 +71,8 @@ def _print_set(described: Mapping[str, Any]) -> None:
         if described[key]:
             print(f"{key}: {described[key]}" if key != "title" else described[key])
     for part in described["parts"]:
-        folders = " with ".join(each for each in (part["low"], part["reference"]) if each)
+        places = [each for each in (part["low"], part["reference"]) if each]
+        folders = "in one folder" if places == ["."] else " with ".join(places)
         names = ", ".join(f"{role} {pattern}" for role, pattern in part["names"].items())
         print(
             f"{part['part']}: {'count not stated' if part['count'] is None else part['count']}, {folders}"

@@ -53,6 +53,13 @@ class Comparison:
     differences: dict[str, dict[str, Difference]]
     """Column, then name, of all but the first."""
     notes: list[str]
+    seed: int
+    """Of the bootstrap."""
+
+    @property
+    def base(self) -> str:
+        """Name of the result that the others are compared with."""
+        return next(iter(self.reports))
 
 
 def bootstrap(differences: NDArray[np.float64], seed: int = 0) -> tuple[float, float]:
@@ -103,7 +110,7 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
         column: {name: found for name, found in by_name.items() if found is not None}
         for column, by_name in differences.items()
     }
-    return Comparison(reports, places, kept, notes)
+    return Comparison(reports, places, kept, notes, seed)
 
 
 def _names(reports: Sequence[Report], folders: Sequence[Path]) -> list[str]:
@@ -194,10 +201,7 @@ def to_html(comparison: Comparison, photos: int) -> str:
         "<h1>Comparison</h1>",
         items([heading(comparison), *comparison.notes]),
         html_table(*table(comparison), stacked=True),
-        (
-            "<p><small>Means (count). Differences to the first result, photo by photo, with their paired bootstrap "
-            "interval.</small></p>"
-        ),
+        f"<p><small>{escaped(f'Means (count); {intervals(comparison)}.')}</small></p>",
     ]
     if last:
         body.append("<h2>Published under this name of data, protocol and metric variant</h2>")
@@ -220,6 +224,14 @@ def heading(comparison: Comparison) -> str:
     """What was compared, in one line."""
     first = next(iter(comparison.reports.values()))
     return f"{len(comparison.reports)} results on {first.data.where}: {len(first.photos)} photos"
+
+
+def intervals(comparison: Comparison) -> str:
+    """What the intervals are, in one line."""
+    return (
+        f"differences to {comparison.base}, photo by photo, with {LEVEL:.0%} intervals of their mean: {RESAMPLES} "
+        f"bootstrap resamples of the photos, seed {comparison.seed}; photos of one scene are taken for independent"
+    )
 
 
 def most_different(comparison: Comparison) -> list[str]:
