@@ -245,6 +245,7 @@ def test_a_model_is_measured_as_users_get_it(lowlight, place):
             assert (pixels("report/results/10.png") == users.samples).all()
     assert report.system.sha256 == enhancer.fingerprint
     assert report.system.saved.startswith("rounded to 8 bits as users get it")
+    assert report.system.options["ran_on"] == {"engine": "onnx", "device": enhancer.engine.device}
 
 
 def test_a_result_cut_to_8_bits_is_darker_and_said_to_be(place):

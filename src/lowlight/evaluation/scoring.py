@@ -263,13 +263,15 @@ def described_folder(name: str) -> System:
 
 
 def described_model(system: Network, weights: Weights, **options: Any) -> System:
-    """A model, as a report names it. options: more that was chosen."""
+    """A model, as a report names it. options: more that was chosen; what ``auto`` became stands in ``ran_on``."""
+    engine = system.enhancer.engine
+    ran_on = {"engine": type(engine).__module__.rpartition(".")[2], "device": engine.device}
     words = {"round": "rounded to 8 bits as users get it", "truncate": "truncated to 8 bits"}
     return System(
         kind="model",
         name=weights.path.stem,
         sha256=weights.sha256,
-        options={"controls": dict(system.controls), **options},
+        options={"controls": dict(system.controls), **options, "ran_on": ran_on},
         data=weights.header.data,
         saved=f"{words[system.rounding]}; floats are clipped and known to 16 bits",
     )
