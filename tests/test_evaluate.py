@@ -303,8 +303,10 @@ def test_a_folder_of_training_photos_is_looked_through(lowlight, place):
     status, out, err = lowlight("evaluate", "done", *arguments)
     assert status == 0
     line = "1 of 3 photos show scenes that were trained on (a copy, or another exposure): 2"
-    assert line in err
-    assert line in out
+    assert (out.count(line), err) == (1, "")
+    assert out.index(line) < out.index("metric ")
+    status, out, err = lowlight("evaluate", "done", *arguments, "--json")
+    assert (json.loads(out)["guard"]["lines"], err.count(line)) == ([line], 1)
 
 
 # Sets
@@ -325,9 +327,9 @@ ON_LOL = ("evaluate", "mine", "--set", "lol-v1", "LOL", "--metrics", "psnr", "--
 def test_a_set_names_its_photos_and_the_published_numbers(lowlight, place):
     lol_test_part()
     status, out, err = lowlight(*ON_LOL, "-o", "report", "--pictures", "0")
-    assert status == 0
-    assert "14 of the 15 test scenes" in err
-    assert "as published" not in err
+    assert (status, err) == (0, "")
+    assert out.count("14 of the 15 test scenes") == 1
+    assert "as published" not in out
     assert re.search(r"^raw.psnr +CIDNet w_perc +23.8091 +HVI-CIDNet README$", out, re.MULTILINE)
     assert re.search(r"^raw.psnr +mine \(measured\)", out, re.MULTILINE)
     assert "27.18" not in out  # psnr_float was not measured
@@ -348,16 +350,15 @@ def test_published_numbers_stand_beside_the_set_alone(lowlight, place):
     said = (
         "LOL is not lol-v1 as published, so no published number stands beside: test: expected 600x400 pixels"
     )
-    assert status == 0
-    assert sum(said in line for line in err.splitlines()) == 1
-    assert f"note: {said}" in out
+    assert (status, err) == (0, "")
+    assert out.count(f"note: {said}") == 1
     for text in (out, *(Path(f"report/report.{kind}").read_text("utf-8") for kind in ("md", "html"))):
         assert "CIDNet" not in text
         assert "Published, same" not in text
     status, out, err = lowlight("evaluate", "done", "--set", "lime", "low")
     assert status == 0
     assert (
-        "low is not lime as published, so no published number stands beside: all: found 3, expected 10" in err
+        "low is not lime as published, so no published number stands beside: all: found 3, expected 10" in out
     )
     assert "published numbers on this set" not in out
 
@@ -382,14 +383,19 @@ def test_a_photo_that_cannot_be_read_is_left_out_by_name(lowlight, place):
     (place / "done" / "2.png").write_bytes(b"no photo")
     whole = (place / "high" / "10.png").read_bytes()
     (place / "high" / "10.png").write_bytes(whole[: len(whole) // 2])
-    status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    status, _, err = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
     assert status == 1
     report = read_report(Path("report"))
     assert [row.name for row in report.photos] == ["1"]
     assert set(report.failed) == {"2", "10"}
     assert report.column("raw.psnr").count == 1
+    assert [line.split(": ")[1] for line in err.splitlines()] == ["2", "10"]
     assert "done/2.png" in err
-    assert "left out: 10: high/10.png" in out
+    for text in (Path("report/report.md").read_text(), Path("report/report.html").read_text("utf-8")):
+        assert "left out: 10: high/10.png" in text
+    rows = {row["name"]: row for row in csv.DictReader(Path("report/photos.csv").read_text().splitlines())}
+    assert {name: bool(row["raw.psnr"]) for name, row in rows.items()} == {"1": True, "2": False, "10": False}
+    assert {name: row["error"] for name, row in rows.items()} == {"1": "", **report.failed}
 
 
 def _empty(place):
@@ -585,20 +591,95 @@ def test_compare_gives_paired_differences(lowlight, place):
         save(f"worse/{name}.png", result(seed, 20))
     for folder in ("done", "worse"):
         assert lowlight("evaluate", folder, "--reference", "high", *QUICK, "-o", f"of-{folder}")[0] == 0
-    status, out, _ = lowlight("compare", "of-done", "of-worse", "-o", "compare.html", "--json")
+    status, out, _ = lowlight("compare", "of-done", "of-worse", "-o", "beside", "--json")
     assert status == 0
-    found = json.loads(out)["differences"]["raw.psnr"]["worse"]
+    whole = json.loads(out)
+    found = whole["differences"]["raw.psnr"]["worse"]
     values = [read_report(Path(f"of-{folder}")).photos for folder in ("done", "worse")]
     by_hand = [b.values["raw.psnr"] - a.values["raw.psnr"] for a, b in zip(*values, strict=True)]
     assert found["mean"] == pytest.approx(np.mean(by_hand))
     assert min(by_hand) <= found["low"] <= found["mean"] <= found["high"] <= max(by_hand)
     assert found["count"] == 3
-    assert lowlight("compare", "of-done", "of-worse", "--json")[1] == out
-    whole = Page(Path("compare.html").read_text("utf-8"))
-    assert len(whole.sources) == 3 * 3  # reference and two results of each photo
+    again = json.loads(lowlight("compare", "of-done", "of-worse", "--json")[1])
+    assert again["differences"] == whole["differences"]
+    page_ = Page(Path("beside/comparison.html").read_text("utf-8"))
+    assert len(page_.sources) == 3 * 3  # reference and two results of each photo
     status, out, _ = lowlight("compare", "of-done/report.json", "of-worse")
     assert status == 0
     assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
+    assert "10000 bootstrap resamples (seed 0) of 3 scenes, whose photos are drawn together; 3 are few" in out
+
+
+def test_a_comparison_is_written_as_numbers_and_words(lowlight, place):
+    for seed, name in enumerate(NAMES):
+        save(f"worse/{name}.png", result(seed, 20))
+    for folder in ("done", "worse"):
+        assert lowlight("evaluate", folder, "--reference", "high", *QUICK, "-o", f"of-{folder}")[0] == 0
+    status, out, _ = lowlight("compare", "of-done", "of-worse", "-o", "beside")
+    assert (status, out.splitlines()[-1]) == (0, "beside/comparison.html")
+    numbers = json.loads(Path("beside/comparison.json").read_text())
+    rows = list(csv.DictReader(Path("beside/comparison.csv").read_text().splitlines()))
+    columns = ["raw.psnr", "raw.ssim", "raw.lightness_error", "gtmean_glare.psnr", "gtmean_glare.ssim"]
+    assert [(row["column"], row["result"]) for row in rows] == [
+        (column, name) for column in columns for name in ("done", "worse")
+    ]
+    for row in rows:
+        assert float(row["mean"]) == numbers["means"][row["result"]][row["column"]]
+        if row["result"] == "worse":
+            told = numbers["differences"][row["column"]]["worse"]
+            assert {key: float(row[key]) for key in ("low", "high")} == {
+                key: told[key] for key in ("low", "high")
+            }
+            assert (float(row["difference"]), row["photos of difference"]) == (told["mean"], "3")
+        else:
+            assert row["difference"] == ""
+    text = Path("beside/comparison.md").read_text("utf-8")
+    shown_ = next(line for line in out.splitlines() if line.startswith("raw.psnr"))
+    assert f"| {' | '.join(re.split(' {2,}', shown_))} |" in text
+    assert "- 2 results on high: 3 photos of 3 scenes" in text
+    status, _, err = lowlight("compare", "of-done", "of-worse", "-o", "beside")
+    assert (status, "beside: the folder is not empty" in err) == (2, True)
+    assert lowlight("compare", "of-done", "of-worse", "-o", "beside", "--overwrite")[0] == 0
+
+
+def test_photos_of_one_scene_are_drawn_together(lowlight, place):
+    """Three exposures of a scene are one observation: the interval is as wide as of one photo a scene."""
+    for seed, name in enumerate("abcd"):
+        for exposure in (1.0, 0.8, 0.6):
+            scene = (pictures.scene(seed, 48, 64) * exposure).astype(np.uint8)
+            save(f"truth/{name}{exposure}.png", scene)
+            save(f"one/{name}{exposure}.png", scene // 2)
+            save(f"two/{name}{exposure}.png", (scene * (0.5 + 0.1 * seed)).astype(np.uint8))
+    for folder in ("one", "two"):
+        assert lowlight("evaluate", folder, "--reference", "truth", *QUICK, "-o", f"of-{folder}")[0] == 0
+    assert "12 photos show 4 scenes: they are not independent" in Path("of-one/report.md").read_text()
+    status, out, _ = lowlight("compare", "of-one", "of-two", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["interval"]["of"] == "scenes"
+    assert len(set(found["scenes"].values())) == 4
+    by_scene = found["differences"]["raw.psnr"]["two"]
+    values = [read_report(Path(f"of-{folder}")).photos for folder in ("one", "two")]
+    differences = np.array(
+        [b.values["raw.psnr"] - a.values["raw.psnr"] for a, b in zip(*values, strict=True)]
+    )
+    assert (by_scene["low"], by_scene["high"]) == comparing.bootstrap(
+        differences, [row.name[0] for row in values[0]]
+    )
+    alone = comparing.bootstrap(differences, [row.name for row in values[0]])
+    assert by_scene["high"] - by_scene["low"] > 1.4 * (alone[1] - alone[0])
+    # Reports that do not tell scenes: by photo, and said so.
+    for folder in ("one", "two"):
+        text = json.loads(Path(f"of-{folder}/report.json").read_text())
+        for row in text["photos"]:
+            del row["scene"]
+        Path(f"of-{folder}/report.json").write_text(json.dumps(text))
+    out = lowlight("compare", "of-one", "of-two", "--json")[1]
+    by_photo = json.loads(out)["differences"]["raw.psnr"]["two"]
+    assert (by_photo["low"], by_photo["high"]) == alone
+    assert json.loads(out)["interval"]["of"] == "photos"
+    out = lowlight("compare", "of-one", "of-two")[1]
+    assert "of 12 photos; scenes are not known, so photos of one count as independent" in out
 
 
 def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
@@ -608,9 +689,11 @@ def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
     assert re.split(" {2,}", header) == ["column", "done (new)", "done (other)", "difference (95 %)"]
     found = json.loads(lowlight("compare", "new", "old/new", "other", "--json")[1])
     assert list(found["means"]) == ["done (new)", "done (old/new)", "done (other)"]
+    [note] = found["notes"]  # what is said of all is said once
+    assert note.startswith("done (new), done (old/new), done (other): training photos: whether these photos")
     assert found["base"] == "done (new)"
     assert found["results"]["done (old/new)"] == "old/new"
-    assert found["interval"] == {"level": 0.95, "resamples": 10_000, "of": "photos", "seed": 0}
+    assert found["interval"] == {"level": 0.95, "resamples": 10_000, "of": "scenes", "seed": 0}
     assert found["made"]["lowlight"]
     status, _, err = lowlight("compare", "new", "other", "new")
     assert (status, "new: given twice" in err) == (2, True)
@@ -634,23 +717,48 @@ def test_results_on_other_photos_are_not_compared(lowlight, place):
     status, _, err = lowlight("compare", "a", "b")
     assert status == 2
     assert "were measured with other reference files: 2" in err
+    assert lowlight("compare", "a")[0] == 2
     for folder in ("done", "high"):
-        Path(f"{folder}/2.png").unlink()
+        for name in ("1", "2"):
+            Path(f"{folder}/{name}.png").unlink()
     assert lowlight("evaluate", "done", *arguments, "-o", "c")[0] == 0
     status, _, err = lowlight("compare", "a", "c")
-    assert (status, "done (a) has 2, done (c) has not" in err) == (2, True)
-    assert lowlight("compare", "a")[0] == 2
+    assert status == 2
+    assert "all have 1 of 3, expected at least half; 1: not in done (c); 2: not in done (c)" in err
     Path("c/report.json").write_text("{}")
     status, _, err = lowlight("compare", "a", "c")
     assert (status, "c/report.json: expected a report" in err) == (2, True)
 
 
+def test_a_photo_that_one_result_has_not_is_left_out_of_all(lowlight, place):
+    arguments = ("--reference", "high", "--metrics", "psnr,psnr_dimma_val", "--protocol", "raw")
+    assert lowlight("evaluate", "done", *arguments, "-o", "a")[0] == 0
+    save("done/1.png", result(0, 20))
+    (place / "done" / "2.png").write_bytes(b"no photo")
+    assert lowlight("evaluate", "done", *arguments, "-o", "b")[0] == 1
+    status, out, _ = lowlight("compare", "a", "b", "-o", "beside")
+    assert status == 1
+    assert out.splitlines()[0] == "2 results on high: 2 photos of 2 scenes, 1 left out"
+    assert len(re.findall(r"^left out: 2: not in done \(b\) \(done/2.png: ", out, re.MULTILINE)) == 1
+    numbers = json.loads(Path("beside/comparison.json").read_text())
+    assert (numbers["photos"], list(numbers["left_out"])) == (["1", "10"], ["2"])
+    kept = [row.values["raw.psnr"] for row in read_report(Path("a")).photos if row.name != "2"]
+    assert numbers["means"]["done (a)"]["raw.psnr"] == pytest.approx(np.mean(kept), abs=1e-12)
+    assert numbers["differences"]["raw.psnr"]["done (b)"]["count"] == 2
+    assert "raw.psnr_dimma_val" not in numbers["differences"]  # pooled over three photos and two
+    assert "- left out: 2: not in done" in Path("beside/comparison.md").read_text()
+    # Both are incomplete, so no published number may stand beside.
+    assert all(report.failed for report in comparing.compare([Path("a"), Path("b")]).reports.values())
+
+
 def test_the_bootstrap_is_seeded_and_covers_the_mean():
     rng = np.random.default_rng(1)
     differences = rng.normal(0.5, 1.0, 400)
-    low, high = comparing.bootstrap(differences, seed=3)
-    assert (low, high) == comparing.bootstrap(differences, seed=3)
-    assert (low, high) != comparing.bootstrap(differences, seed=4)
+    each = [str(index) for index in range(400)]
+    low, high = comparing.bootstrap(differences, each, seed=3)
+    assert (low, high) == comparing.bootstrap(differences, each, seed=3)
+    assert (low, high) != comparing.bootstrap(differences, each, seed=4)
+    assert comparing.bootstrap(differences, ["one"] * 400) is None
     error = differences.std(ddof=1) / np.sqrt(400)
     assert low == pytest.approx(differences.mean() - 1.96 * error, abs=0.1 * error)
     assert high == pytest.approx(differences.mean() + 1.96 * error, abs=0.1 * error)

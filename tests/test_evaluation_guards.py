@@ -68,6 +68,22 @@ def test_other_scenes_are_not_found() -> None:
     assert [INDEX.find(each) for each in others] == [None] * 200
 
 
+def test_scenes_are_what_is_near_over_steps() -> None:
+    def near(bits: int, seed: int) -> bytes:
+        """A mark whose hash has ``bits`` of its first bits turned."""
+        photo = bytearray(mark(TRAINED[seed]))
+        for bit in range(bits):
+            photo[guards.EXACT + bit // 8] ^= 1 << bit % 8
+        return bytes(photo)
+
+    flat = [mark(np.full((30, 40, 3), level, np.uint8)) for level in (50, 90)]
+    found = guards.scenes(
+        {"a": near(0, 0), "b": near(0, 1), "c": near(28, 0), "d": near(14, 0), "e": flat[0], "f": flat[1]}
+    )
+    assert found == {"a": "a", "b": "b", "c": "a", "d": "a", "e": "e", "f": "f"}
+    assert guards.scenes({}) == {}
+
+
 def test_flat_pictures_are_only_known_by_their_pixels() -> None:
     index = Index([mark(np.full((30, 40, 3), 90, np.uint8))])
     assert index.find(mark(np.full((30, 40, 3), 90, np.uint8))) == ("photo", 0)

@@ -66,7 +66,7 @@ EXAMPLES = {
         "lowlight evaluate pairs/dark --reference pairs/light -o other",
         "lowlight evaluate dimma --set lime LIME",
     ),
-    "compare": ("lowlight compare report other", "lowlight compare report other -o compare.html"),
+    "compare": ("lowlight compare report other", "lowlight compare report other -o comparison"),
     "data": ("lowlight data list", "lowlight data list lol-v1", "lowlight data check lime LIME"),
     "train": (
         "lowlight train recipes/dimma.yaml data.root=DATA",

@@ -143,7 +143,11 @@ def evaluate(
 
     guard = plan.look_for_leaks(cases, weights, trained_on or [], photos.benchmark)
     warnings = plan.warnings_of(recipe, photos.faults, cases)
-    _say(*guard.lines, *warnings)
+    if as_json:
+        _say(*guard.lines, *warnings)
+    else:  # before the first score, and only here
+        _print(*report.opening(description, photos.data, len(cases), guard, warnings))
+    said = len(warnings)
     if train is not None:
         constant = plan.fit_constant(system, *train, cases)
     if constant is not None and "constant" in columns:
@@ -175,7 +179,11 @@ def evaluate(
     found = scoring.make_report(description, photos.data, options, guard, warnings, scores)
     if output is not None:
         report.write_report(found, output, pictures=pictures)
-    _print(found, as_json, output)
+    if as_json:
+        print(report.to_json(found), end="")
+    else:
+        _print(*(f"note: {warning}" for warning in found.warnings[said:]))
+        _print_numbers(found, output)
     if found.failed or (metrics is not None and any(column.missing for column in found.columns)):
         raise typer.Exit(1)
 
@@ -265,20 +273,19 @@ def _progress(photos: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.advance(task)
 
 
-def _print(found: Report, as_json: bool, output: Path | None) -> None:
+def _print(*lines: str) -> None:
+    for line in lines:
+        print(shown(line), flush=True)
+
+
+def _print_numbers(found: Report, output: Path | None) -> None:
     from lowlight.cli._tables import print_numbers, print_published
     from lowlight.evaluation import report
 
-    if as_json:
-        print(report.to_json(found), end="")
-        return
-    for line in report.head(found):
-        print(shown(line))
     print()
     print_numbers(*report.table(found))
     print()
-    for line in report.tail(found):
-        print(shown(line))
+    _print(*report.tail(found))
     print_published(*report.published({found.system.name: found}))
     if output is not None:
         print(f"{output / 'report.html'}")

@@ -104,6 +104,26 @@ class Index:
         return ("scene", distance) if distance <= NEAR else None
 
 
+def scenes(marks: Mapping[str, bytes]) -> dict[str, str]:
+    """For each marked photo the first name of its scene: photos whose difference hashes are near are of one, and
+    what is near to one of them. A picture without structure is alone."""
+    names = list(marks)
+    table = np.frombuffer(b"".join(marks.values()), np.uint8).reshape(-1, SIZE)[:, EXACT:]
+    structured: NDArray[np.bool_] = table.max(axis=1, initial=0) > 0
+    found: dict[str, str] = {}
+    for index, name in enumerate(names):
+        waiting = [] if name in found else [index]
+        while waiting:
+            at = waiting.pop()
+            found.setdefault(names[at], name)
+            near = np.unpackbits(table ^ table[at], axis=1).sum(axis=1, dtype=np.int64) <= NEAR
+            for other in np.flatnonzero(near & structured) if structured[at] else ():
+                if names[other] not in found:
+                    found[names[other]] = name
+                    waiting.append(int(other))
+    return found
+
+
 def find_leaks(
     known: Mapping[Literal["trained", "chosen"], Sequence[bytes]], photos: Mapping[str, Sequence[bytes]]
 ) -> list[Leak]:

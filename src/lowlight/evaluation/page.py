@@ -17,7 +17,7 @@ from PIL import Image
 from lowlight.errors import LowlightError, shown
 from lowlight.evaluation import files
 from lowlight.evaluation.pairing import Role
-from lowlight.evaluation.report import RESULTS, head, number, published, table, tail
+from lowlight.evaluation.report import PUBLISHED, RESULTS, head, left_out, number, published, table, tail
 from lowlight.evaluation.scoring import Report, Row
 from lowlight.statistics import to_8_bits
 
@@ -95,10 +95,10 @@ def to_html(report: Report, folder: Path, pictures: int) -> str:
         items(head(report)),
         html_table(*table(report), stacked=True),
         "<p><small>Mean ± standard deviation over photos (count). Infinite values are left out of the mean.</small></p>",
-        items(tail(report)),
+        items([*tail(report), *left_out(report)]),
     ]
     if last:
-        body.append("<h2>Published under this name of data, protocol and metric variant</h2>")
+        body.append(f"<h2>{PUBLISHED}</h2>")
         body += [html_table(header, rows)] if rows else []
         body.append(f"<p>{escaped(last)}</p>")
     chosen = worst_first(report)

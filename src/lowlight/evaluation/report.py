@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lowlight import markdown
@@ -13,11 +13,12 @@ from lowlight.errors import UseError, shown
 from lowlight.evaluation import leaderboard
 from lowlight.evaluation.metrics import Picture
 from lowlight.evaluation.pairing import listed
-from lowlight.evaluation.scoring import Column, Report
+from lowlight.evaluation.scoring import Column, Data, Guard, Report, System
 from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
 
 FILES = ("report.json", "photos.csv", "report.md", "report.html")
+PUBLISHED = "Published under this name of data, protocol and metric variant"
 RESULTS = "results"
 """Folder of what a model made, in a report's folder."""
 
@@ -64,29 +65,39 @@ def table(report: Report) -> tuple[list[str], list[list[str]]]:
     return ["metric", *names], rows
 
 
-def head(report: Report) -> list[str]:
-    """What was measured, on what, and what to know before a number is read."""
-    system, data = report.system, report.data
+def opening(system: System, data: Data, photos: int, guard: Guard, warnings: Sequence[str]) -> list[str]:
+    """What is measured, on what, and what to know before a number is read."""
     weights = f", weights {system.sha256[:12]}" if system.sha256 else ""
     return [
-        f"{system.kind} {system.name}{weights}, on {data.where}: {len(report.photos)} photos",
+        f"{system.kind} {system.name}{weights}, on {data.where}: {photos} photos",
         f"results: {system.saved}",
-        *(f"training photos: {line}" for line in report.guard.lines),
-        *(f"note: {warning}" for warning in report.warnings),
+        *(f"training photos: {line}" for line in guard.lines),
+        *(f"note: {warning}" for warning in warnings),
     ]
 
 
+def head(report: Report) -> list[str]:
+    """The opening of a report that is done."""
+    return opening(report.system, report.data, len(report.photos), report.guard, report.warnings)
+
+
 def tail(report: Report) -> list[str]:
-    """What stands below the table: empty columns, photos left out, worst ones."""
+    """What stands below the table: scenes, empty columns, worst photos."""
     lines = []
+    if report.scenes is not None and (scenes := len(set(report.scenes.values()))) < len(report.photos):
+        lines.append(f"{len(report.photos)} photos show {scenes} scenes: they are not independent")
     for reason in dict.fromkeys(column.missing for column in report.columns if column.missing):
         names = dict.fromkeys(column.metric for column in report.columns if column.missing == reason)
         lines.append(f"no {', '.join(names)}: {reason}")
     first = next((column for column in report.columns if column.worst), None)
     if first is not None:
         lines.append(f"worst by {first.name}: {listed(first.worst[:5])}")
-    lines += [f"left out: {name}: {reason}" for name, reason in report.failed.items()]
     return lines
+
+
+def left_out(report: Report) -> list[str]:
+    """Photos that could not be measured."""
+    return [f"left out: {name}: {reason}" for name, reason in report.failed.items()]
 
 
 def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]], str]:
@@ -114,15 +125,22 @@ def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]]
 
 
 def to_csv(report: Report) -> str:
-    """A row a photo: name, values by column, gains by protocol. ``inf`` is infinite, empty not defined."""
+    """A row a photo: name, scene, values by column, gains by protocol, and why a photo was left out.
+
+    ``inf`` is infinite, empty not defined.
+    """
     columns = [column.name for column in report.columns if not column.missing]
     gains = list(dict.fromkeys(name for row in report.photos for name in row.gains))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["name", *columns, *(f"{name}.gain" for name in gains)])
+    writer.writerow(["name", "scene", *columns, *(f"{name}.gain" for name in gains), "error"])
     for row in report.photos:
         values = [row.values.get(name) for name in columns] + [row.gains.get(name) for name in gains]
-        writer.writerow([row.name, *("" if value is None else repr(value) for value in values)])
+        writer.writerow(
+            [row.name, row.scene, *("" if value is None else repr(value) for value in values), ""]
+        )
+    for name, reason in report.failed.items():
+        writer.writerow([name, *[""] * (1 + len(columns) + len(gains)), reason])
     return stream.getvalue()
 
 
@@ -134,10 +152,11 @@ def to_markdown(report: Report) -> str:
     ]
     parts.append(markdown.table(*table(report)))
     parts.append("Mean ± standard deviation over photos (count). Infinite values are left out of the mean.")
-    parts += ["\n".join(f"- {markdown.escaped(line)}" for line in tail(report))] if tail(report) else []
+    if lines := [*tail(report), *left_out(report)]:
+        parts.append("\n".join(f"- {markdown.escaped(line)}" for line in lines))
     header, rows, last = published({report.system.name: report})
     if last:
-        parts.append("## Published under this name of data, protocol and metric variant")
+        parts.append(f"## {PUBLISHED}")
         parts += [markdown.table(header, rows)] if rows else []
         parts.append(last)
     parts.append("## Protocols")

@@ -48,6 +48,8 @@ WORST = 10
 """Photos that a column names as its worst."""
 _COMPARED: dict[str, Role] = {"reference": "reference", "input": "low"}
 """What metrics compare with, by the file that it is."""
+_CLEAREST: tuple[Role, ...] = ("reference", "low", "result")
+"""Files by how well they tell the scene, whatever the result is."""
 WAITING = 12_000_000
 """Samples, 4 megapixels, that are measured in one batch."""
 FITTED = 12
@@ -118,6 +120,29 @@ class Column(_Part):
     def name(self) -> str:
         return f"{self.protocol}.{self.metric}"
 
+    @classmethod
+    def of(
+        cls,
+        protocol: str,
+        metric: str,
+        values: Mapping[str, float | None],
+        better: Literal["higher", "lower", ""],
+    ) -> Column:
+        """The column of these values by photo."""
+        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        numbers = np.array(list(finite.values()))
+        sign = {"higher": 1, "lower": -1, "": 0}[better]
+        return cls(
+            protocol=protocol,
+            metric=metric,
+            mean=float(numbers.mean()) if len(numbers) else None,
+            deviation=float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
+            count=len(numbers),
+            infinite=sum(value is not None and math.isinf(value) for value in values.values()),
+            undefined=sum(value is None for value in values.values()),
+            worst=sorted(finite, key=lambda name: sign * finite[name])[:WORST] if sign else [],
+        )
+
 
 class File(_Part):
     """A file that was read."""
@@ -135,6 +160,8 @@ class Row(_Part):
     """By column; None: not defined."""
     gains: dict[str, float] = {}
     """By protocol."""
+    scene: str = ""
+    """The first photo of its scene, as hashes of the references tell; empty: not looked for."""
 
 
 class Guard(_Part):
@@ -171,6 +198,29 @@ class Report(_Part):
     def column(self, name: str) -> Column | None:
         """By its name, ``raw.psnr``."""
         return next((column for column in self.columns if column.name == name), None)
+
+    @property
+    def scenes(self) -> dict[str, str] | None:
+        """The first photo of its scene for each; None: not known of all."""
+        found = {row.name: row.scene for row in self.photos}
+        return found if all(found.values()) else None
+
+    def without(self, left_out: Mapping[str, str]) -> Report:
+        """The report of the other photos. left_out: names with the reason."""
+        rows = [row for row in self.photos if row.name not in left_out]
+        if len(rows) == len(self.photos):
+            return self.model_copy(update={"failed": {**self.failed, **left_out}})
+        columns = []
+        for column in self.columns:
+            values = {row.name: row.values.get(column.name) for row in rows}
+            if column.pooled:
+                column = column.model_copy(update={"missing": "pooled over photos that are left out here"})
+            elif not column.missing:
+                column = Column.of(column.protocol, column.metric, values, self.better[column.metric])
+            columns.append(column)
+        return self.model_copy(
+            update={"photos": rows, "columns": columns, "failed": {**self.failed, **left_out}}
+        )
 
 
 # Systems
@@ -433,6 +483,7 @@ def score(
         for name in names
     }
     done: list[tuple[Loaded, dict[str, float]]] = []
+    marks: dict[str, bytes] = {}
     failed: dict[str, str] = {}
     for case in cases:
         try:
@@ -441,11 +492,14 @@ def score(
         except LowlightError as error:
             failed[case.name] = str(error)
         else:
+            clearest = next(role for role in _CLEAREST if role in loaded.photos)
+            marks[case.name] = guards.mark(loaded.picture(clearest).samples)
             done.append((replace(loaded, photos={}), gains))
         progress()
     for tally in tallies.values():
         tally.measure_waiting()
-    rows = [_row(loaded, gains, tallies) for loaded, gains in done]
+    scenes = guards.scenes(marks)
+    rows = [_row(loaded, gains, tallies, scenes[loaded.case.name]) for loaded, gains in done]
     warnings = [
         f"{metric}: {reason}: {listed(names)}"
         for metric, reason, names in dict.fromkeys(
@@ -504,37 +558,23 @@ def _score_case(
     return gains
 
 
-def _row(loaded: Loaded, gains: dict[str, float], tallies: Mapping[tuple[str, str], _Tally]) -> Row:
+def _row(
+    loaded: Loaded, gains: dict[str, float], tallies: Mapping[tuple[str, str], _Tally], scene: str
+) -> Row:
     name = loaded.case.name
     found = {
         role: File(path=str(path), sha256=loaded.digests[role]) for role, path in loaded.case.files().items()
     }
     values = {f"{protocol}.{metric}": tally.values.get(name) for (protocol, metric), tally in tallies.items()}
-    return Row(name=name, files=found, values=values, gains=gains)
+    return Row(name=name, files=found, values=values, gains=gains, scene=scene)
 
 
 def _column(protocol: str, metric: str, tally: _Tally) -> Column:
-    finite = {
-        name: value for name, value in tally.values.items() if value is not None and math.isfinite(value)
-    }
-    numbers = np.array(list(finite.values()))
-    mean = float(numbers.mean()) if len(numbers) else None
-    if tally.pool is not None and tally.values:
-        mean = tally.pool.value()
-    sign = {"higher": 1, "lower": -1, "": 0}[tally.metric.better]
-    worst = sorted(finite, key=lambda name: sign * finite[name])[:WORST] if sign else []
-    return Column(
-        protocol=protocol,
-        metric=metric,
-        mean=mean,
-        deviation=float(numbers.std(ddof=1)) if len(numbers) > 1 else None,
-        count=len(numbers),
-        infinite=sum(value is not None and math.isinf(value) for value in tally.values.values()),
-        undefined=sum(value is None for value in tally.values.values()),
-        pooled=tally.pool is not None,
-        missing=tally.missing,
-        worst=worst,
-    )
+    column = Column.of(protocol, metric, tally.values, tally.metric.better)
+    if tally.pool is not None:
+        pooled = tally.pool.value() if tally.values else None
+        column = column.model_copy(update={"pooled": True, "mean": pooled})
+    return column.model_copy(update={"missing": tally.missing})
 
 
 def make_report(
