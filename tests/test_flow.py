@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lowlight.nn.flow import (
     ActNorm,
+    Chain,
     Coupling,
     Flow,
     Injection,
@@ -23,6 +24,7 @@ from lowlight.nn.flow import (
     Step,
     find_non_finite,
     log_prob,
+    log_prob_by_place,
 )
 
 
@@ -123,6 +125,43 @@ def test_log_determinants_are_those_of_the_jacobian(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
+def test_log_determinants_by_place_are_the_same(name: str) -> None:
+    drawn = draw(CASES[name])
+    flow, x = drawn.flow(), drawn.x
+    z, log_det = flow.by_place(x)
+    expected, total = flow.forward(x)
+    assert log_det.shape == (2, *x.shape[2:])
+    torch.testing.assert_close(z, expected)
+    torch.testing.assert_close(log_det.sum(dim=(1, 2)), total, atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (1, 2)])
+def test_each_place_has_its_own_part_of_the_log_determinant(row: int, column: int) -> None:
+    """Without couplings a square's latent hangs on that square alone, and so does a Jacobian."""
+    torch.manual_seed(0)
+    level = Level(3, 2, 5, plain=2, steps=0).double().eval()
+    injection = Injection(12, 2, 5).double().eval()
+    with torch.no_grad():
+        for parameter in [*level.parameters(), *injection.parameters()]:
+            parameter.add_(0.2 * torch.randn_like(parameter))
+    x = torch.randn(1, 3, 4, 6, dtype=torch.float64)
+    condition = torch.randn(1, 2, 2, 3, dtype=torch.float64)
+    flow = Chain([level(condition), injection(condition)], ["level", "injection"])
+    square = slice(2 * row, 2 * row + 2), slice(2 * column, 2 * column + 2)
+
+    def of_square(part: Tensor) -> tuple[Tensor, Tensor]:
+        whole = x.clone()
+        whole[:, :, *square] = part
+        z, log_det = flow.forward(whole)
+        return z[:, :, row, column], log_det
+
+    found = flow.by_place(x)[1]
+    assert found.std() > 0.01
+    expected = jacobian_log_det(of_square, x[:, :, *square])
+    torch.testing.assert_close(found[0, *square], (expected / 4).expand(2, 2))
+
+
+@pytest.mark.parametrize("name", CASES)
 def test_the_same_after_save_and_load(name: str) -> None:
     drawn = draw(CASES[name])
     stream = io.BytesIO()
@@ -193,7 +232,9 @@ def test_the_density_of_a_flow_integrates_to_one() -> None:
         flow = layer(torch.ones(len(x), 1, 1, 1, dtype=torch.float64))
         z, log_det = flow.forward(x)
         density = log_prob(z, torch.tensor(0.3, dtype=torch.float64), log_det).exp()
+        by_place = log_prob_by_place(flow, x, torch.tensor(0.3, dtype=torch.float64))
     assert float(density.sum() * (side[1] - side[0]) ** 2) == pytest.approx(1, abs=1e-4)
+    torch.testing.assert_close(by_place[:, 0, 0].exp(), density)
 
 
 def test_the_first_layer_that_is_not_finite_is_named() -> None:

@@ -18,7 +18,7 @@ import tiny_density
 from llflow_numbers import numbers, published
 from lowlight import places
 from lowlight.errors import EngineError, PhotoError, UseError
-from lowlight.likelihoods import Judge, activation_map, likelihood
+from lowlight.likelihoods import SURPRISE, Given, Judge, activation_map, likelihood, surprise_map
 from lowlight.methods.llflow import LLFlow
 from pictures import smooth
 
@@ -74,10 +74,74 @@ def test_sides_that_are_no_multiples_are_mirrored(judge: Judge) -> None:
     # Constant, so that it is equalised alike.
     small, whole = (judge.given(np.full(each.shape, 20, np.uint8)) for each in (light, mirrored))
     assert small.bits_per_position(light) == whole.bits_per_position(mirrored)
-    np.testing.assert_array_equal(small.slopes(light), whole.slopes(mirrored)[:21, :34])
+    for found, expected in (
+        (small.slopes(light), whole.slopes(mirrored)),
+        (small.surprise(light), whole.surprise(mirrored)),
+    ):
+        np.testing.assert_array_equal(found, expected[:21, :34])
 
 
-def test_a_map_ranks_pixels() -> None:
+# Where
+
+
+def test_bits_of_places_are_those_of_the_picture(judge: Judge) -> None:
+    """Their mean, mirrored pixels included, is the published number; a change costs where it is."""
+    light = numbers("input")["reference"] / np.float32(255)
+    given = judge.given(numbers("input")["dark"])
+    bits = given.bits(light)
+    assert bits.shape == light.shape[:2]
+    assert bits.mean() == pytest.approx(numbers("gradients")["nll"].item(), abs=1e-4)
+    assert bits.std() > 1
+
+
+def test_surprise_is_beyond_what_the_density_draws(judge: Judge) -> None:
+    given = judge.given(numbers("input")["dark"])
+    light = numbers("input")["reference"] / np.float32(255)
+    generator = torch.Generator().manual_seed(3)
+    drawn = [given._density.draw(generator)[0].permute(1, 2, 0).numpy().clip(0, 1) for _ in range(3)]
+    expected = np.median([given.bits(each) for each in drawn], axis=0)
+    np.testing.assert_allclose(given.surprise(light, 3, 3), given.bits(light) - expected, atol=1e-4)
+    assert not np.allclose(given.surprise(light, 3, 4), given.surprise(light, 3, 3), atol=0.1)
+
+
+class Toy:
+    """All numbers are Gaussian around a half, 1/16 wide. The second picture drawn has blown up."""
+
+    WIDTH = 1 / 16
+
+    def __init__(self) -> None:
+        self.drawn = 0
+
+    def log_likelihood(self, picture: torch.Tensor) -> torch.Tensor:
+        gaussian = torch.distributions.Normal(0.5, self.WIDTH)
+        return gaussian.log_prob(picture).sum(dim=1).mean(dim=(1, 2), keepdim=True).expand(-1, 16, 24)
+
+    def draw(self, generator: torch.Generator) -> torch.Tensor:
+        picture = 0.5 + self.WIDTH * torch.randn(1, 3, 16, 24, generator=generator)
+        self.drawn += 1
+        if self.drawn == 2:
+            picture[:] = 1e30
+        return picture
+
+
+def test_what_is_expected_is_the_entropy_and_outlives_a_drawing_that_blew_up() -> None:
+    given = Given(Toy(), (16, 24, 3), 8)
+    entropy = 1.5 * np.log2(2 * np.pi * np.e * Toy.WIDTH**2)
+    assert given.expected(5).mean() == pytest.approx(entropy, abs=0.15)
+    # Flat is too likely, by what the noise costs; twice the noise is unlikely.
+    flat = np.full((16, 24, 3), 0.5, np.float32)
+    noisy = flat + 2 * Toy.WIDTH * np.random.default_rng(0).standard_normal(flat.shape, np.float32)
+    assert given.surprise(flat, 5).mean() == pytest.approx(-1.5 * np.log2(np.e), abs=0.15)
+    assert given.surprise(noisy, 5).mean() == pytest.approx(4.5 * np.log2(np.e), abs=0.6)
+
+
+def test_colours_have_one_scale_for_all_photos() -> None:
+    surprise = np.array([[0, SURPRISE, 99], [SURPRISE / 2, -SURPRISE, -1e9]], np.float32)
+    red, blue = [178, 24, 43], [33, 102, 172]
+    assert surprise_map(surprise).tolist() == [[[255, 255, 255], red, red], [[216, 140, 149], blue, blue]]
+
+
+def test_a_map_of_slopes_ranks_pixels() -> None:
     slopes = np.array([[0.0, 5e6], [3e-9, 1.0]], np.float32)
     assert activation_map(slopes).tolist() == [[64, 255], [128, 191]]
     assert activation_map(np.ones((2, 3), np.float32)).tolist() == [[255] * 3] * 2
@@ -173,12 +237,30 @@ def test_noise_is_less_likely_where_the_command_says_so(place: Path, lowlight: R
     assert good["bits_per_position"] < noisy["bits_per_position"]
     assert good["bits_per_dimension"] < noisy["bits_per_dimension"]
     picture = Image.open(noisy["map"])
-    assert (picture.mode, picture.size) == ("L", (34, 21))
-    [slopes] = (
-        each.slopes for each in likelihood("low.png", "noisy.png", model="tiny.safetensors", slopes=True)
-    )
-    assert slopes is not None
-    assert np.array_equal(np.asarray(picture), activation_map(slopes))
+    assert (picture.mode, picture.size) == ("RGB", (34, 21))
+    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", surprise=True)
+    assert found.surprise is not None
+    assert found.slopes is None
+    assert np.array_equal(np.asarray(picture), surprise_map(found.surprise))
+    assert noisy["surprise"] == pytest.approx(float(found.surprise.mean()))
+    assert noisy["surprise"] > SURPRISE
+    assert (told["map"], told["range"]) == ("surprise", [-SURPRISE, SURPRISE])
+
+
+def test_the_map_of_the_paper_goes_by_its_name(place: Path, lowlight: Run) -> None:
+    arguments = ("likelihood", "low.png", "noisy.png", "--model", "tiny.safetensors", "--json")
+    status, out, err = lowlight(*arguments, "--map", "maps", "--map-kind", "slopes")
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    [noisy] = told["candidates"]
+    assert (told["map"], told["range"]) == ("slopes", None)
+    assert "surprise" not in noisy
+    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", slopes=True)
+    assert found.slopes is not None
+    assert found.surprise is None
+    with Image.open(noisy["map"]) as picture:
+        assert np.array_equal(np.asarray(picture), activation_map(found.slopes))
+    assert json.loads(lowlight(*arguments)[1])["map"] is None
 
 
 def test_the_table_and_what_it_leaves_out(place: Path, lowlight: Run) -> None:

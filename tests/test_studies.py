@@ -239,11 +239,13 @@ def test_the_map_is_higher_where_the_picture_is_wrong(pairs: tuple[str, ...], tm
     made, true = rows_of(findings).values()
     assert made["mean slope"] > 2 * true["mean slope"]
     assert made["mean of the map"] > true["mean of the map"] + 50
+    assert made["mean surprise"] > true["mean surprise"] + 8
     assert "on 3 of 3 photos" in findings.notes[0]
     # A maker that gives the references has nothing to be found.
     same = run("activation", tmp_path / "same", *pairs, f"results={tmp_path / 'high'}")
     made, true = rows_of(same).values()
     assert made["mean slope"] == pytest.approx(true["mean slope"])
+    assert made["mean surprise"] == pytest.approx(true["mean surprise"])
     assert "on 0 of 3 photos" in same.notes[0]
 
 

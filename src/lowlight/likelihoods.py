@@ -1,18 +1,16 @@
 """How likely a normally lit photo is, given the dark one: by methods that are densities, with torch.
 
-A method is one when its network has ``log_likelihood(dark, **observation)``, which gives a function of
-(batch, 3, height, width) pictures to their natural log-likelihoods, (batch,). Both photos are seen in one
-piece, mirrored on to the sides that the network takes; the mirrored pixels count too.
+A method is one when its network has ``density(dark, **observation)``, which gives a ``Density``. Both photos
+are seen in one piece, mirrored on to the sides that the network takes; the mirrored pixels count too.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +35,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 DRAWS = 4
-"""Of the noise that bits per dimension are averaged over: on whole photos they differ by a thousandth."""
+"""Of the noise that bits per dimension are averaged over: on whole photos they differ by a thousandth; and of
+pictures that tell which bits are expected."""
+SURPRISE = 8.0
+"""Bits a position at which the colours of ``surprise_map`` are full."""
+UNLIKELY, TOO_LIKELY = (178, 24, 43), (33, 102, 172)
+"""Its colours there, red and blue."""
 GRADIENT_BYTES = 2
 """Memory of a gradient, in those that enhancing takes."""
+
+
+class Density(Protocol):
+    """Of (batch, 3, height, width) pictures, given dark ones."""
+
+    def log_likelihood(self, picture: Tensor) -> Tensor:
+        """The natural one as a sum over pixels: (batch, height, width)."""
+        ...
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """A picture as likely as the density has it, not clipped."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -53,23 +68,52 @@ class Likelihood:
     was trained without noise."""
     slopes: Array | None
     """(height, width): how steeply the published NLL changes with each pixel, the 2-norm over the channels."""
+    surprise: Array | None
+    """(height, width): bits a position that each pixel costs beyond what it costs in pictures that the density
+    draws itself. Above zero is too unlikely, as noise is; below is too likely, as what is smeared."""
 
 
 class Given:
     """A dark photo, seen once: how likely are others, given it?"""
 
-    def __init__(
-        self, log_likelihood: Callable[[Tensor], Tensor], shape: tuple[int, ...], multiple: int
-    ) -> None:
+    def __init__(self, density: Density, shape: tuple[int, ...], multiple: int) -> None:
         """shape: (height, width, 3) of the dark photo."""
-        self._log_likelihood = log_likelihood
+        self._density = density
         self._shape = shape
         self._multiple = multiple
+        self._expected: dict[tuple[int, int], Array] = {}
 
     def bits_per_position(self, picture: Array) -> float:
         """See ``Likelihood``. picture: (height, width, 3), float32, usually in [0, 1]."""
         with torch.no_grad():
-            return self._bits(self._tensor(picture)).item()
+            return self._bits(self._tensor(picture)).mean().item()
+
+    def bits(self, picture: Array) -> Array:
+        """(height, width): whose mean, the mirrored pixels included, is ``bits_per_position``. picture: as there.
+
+        A layer's log-determinant at a position, and the prior's at one of the latent, are spread evenly over the
+        pixels that the position covers: 2x2 at the finest, 2^levels at the coarsest.
+        """
+        with torch.no_grad():
+            return self._cropped(self._bits(self._tensor(picture)))
+
+    def expected(self, draws: int = DRAWS, seed: int = 0) -> Array:
+        """The median over ``draws`` pictures of the density's own, clipped as photos are, of their ``bits``.
+
+        (height, width); computed once. Not the mean: a flow that is run backwards from noise may blow up at a
+        place, and its clipped square would tell nothing there.
+        """
+        if (draws, seed) not in self._expected:
+            generator = torch.Generator().manual_seed(seed)
+            with torch.no_grad():
+                pictures = (self._density.draw(generator).clamp(0, 1) for _ in range(draws))
+                found = [self._cropped(self._bits(picture)) for picture in pictures]
+            self._expected[draws, seed] = np.median(found, axis=0)
+        return self._expected[draws, seed]
+
+    def surprise(self, picture: Array, draws: int = DRAWS, seed: int = 0) -> Array:
+        """See ``Likelihood``. picture: as for ``bits_per_position``; draws, seed: see ``expected``."""
+        return self.bits(picture) - self.expected(draws, seed)
 
     def bits_per_dimension(self, levels: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> float:
         """See ``Likelihood``. levels: (height, width, 3), whole numbers, those of 8 bits are 0 to 255.
@@ -91,7 +135,7 @@ class Given:
     def gradient(self, picture: Array) -> Array:
         """Of the published NLL with respect to the picture: (height, width, 3)."""
         x = self._tensor(picture).requires_grad_()
-        (gradient,) = torch.autograd.grad(self._bits(x), x)
+        (gradient,) = torch.autograd.grad(self._bits(x).mean(), x)
         height, width = self._shape[:2]
         return np.asarray(gradient[0].permute(1, 2, 0).numpy()[:height, :width])
 
@@ -104,7 +148,11 @@ class Given:
         return _tensor(picture, self._multiple)
 
     def _bits(self, x: Tensor) -> Tensor:
-        return -self._log_likelihood(x)[0] / (math.log(2) * x.shape[2] * x.shape[3])
+        return self._density.log_likelihood(x)[0] / -math.log(2)
+
+    def _cropped(self, places: Tensor) -> Array:
+        height, width = self._shape[:2]
+        return places[:height, :width].numpy()
 
 
 class Judge:
@@ -157,19 +205,27 @@ class Judge:
         observation = self.method.observe(low, self.method.Controls())
         seen = {name: torch.from_numpy(array.copy())[None] for name, array in observation.items()}
         with torch.no_grad():
-            found = self.network.log_likelihood(_tensor(to_float(low), multiple), **seen)  # type: ignore[operator]
+            found = self.network.density(_tensor(to_float(low), multiple), **seen)  # type: ignore[operator]
         return Given(found, low.shape, multiple)
 
     def likelihood(
-        self, given: Given, candidate: Samples, *, draws: int = DRAWS, seed: int = 0, slopes: bool = False
+        self,
+        given: Given,
+        candidate: Samples,
+        *,
+        draws: int = DRAWS,
+        seed: int = 0,
+        slopes: bool = False,
+        surprise: bool = False,
     ) -> Likelihood:
-        """Both numbers, and the slopes where asked for, of a candidate in any depth."""
+        """Both numbers, and the slopes and the surprise where asked for, of a candidate in any depth."""
         picture = to_float(candidate)
         levels = np.rint(picture * np.float32(255))
         return Likelihood(
             given.bits_per_position(picture),
             given.bits_per_dimension(levels, draws, seed) if self.dequantised else None,
             given.slopes(picture) if slopes else None,
+            given.surprise(picture, draws, seed) if surprise else None,
         )
 
 
@@ -180,18 +236,22 @@ def likelihood(
     draws: int = DRAWS,
     seed: int = 0,
     slopes: bool = False,
+    surprise: bool = False,
     memory: int | None = None,
 ) -> list[Likelihood]:
     """How likely each candidate is as the normally lit version of a dark photo.
 
     low, candidates: paths, bytes of files, PIL images, arrays (uint8, uint16, float in [0, 1]) or ``Photo``s of
-    one size. draws, seed: of the noise for bits per dimension. slopes: see ``Likelihood``;
-    ``activation_map`` makes a picture of them. memory: bytes; default: half of what is free.
+    one size. draws, seed: of the noise for bits per dimension, and of the pictures that tell what to expect.
+    slopes, surprise: see ``Likelihood``; ``activation_map`` and ``surprise_map`` make pictures of them.
+    memory: bytes; default: half of what is free.
     """
     judge = Judge.load(model, memory)
     given = judge.given(_photo(low).samples, slopes=slopes)
     return [
-        judge.likelihood(given, _photo(each).samples, draws=draws, seed=seed, slopes=slopes)
+        judge.likelihood(
+            given, _photo(each).samples, draws=draws, seed=seed, slopes=slopes, surprise=surprise
+        )
         for each in candidates
     ]
 
@@ -205,9 +265,21 @@ def activation_map(slopes: Array) -> NDArray[np.uint8]:
     return np.rint(255 * ranks / slopes.size).astype(np.uint8)
 
 
+def surprise_map(surprise: Array) -> NDArray[np.uint8]:
+    """Where a picture is not believable: surprise (height, width) to colours (height, width, 3).
+
+    White is as expected; red is too unlikely, blue too likely, both full from ``SURPRISE`` bits on. The scale is
+    the same for all photos.
+    """
+    share = (surprise / SURPRISE).clip(-1, 1)[..., None]
+    full = np.where(share > 0, np.array(UNLIKELY, np.float32), np.array(TOO_LIKELY, np.float32))
+    colours: NDArray[np.uint8] = np.rint(255 + (full - 255) * np.abs(share)).astype(np.uint8)
+    return colours
+
+
 def _check_density(method: str, network: object) -> None:
     """network: the module or its class."""
-    if not hasattr(network, "log_likelihood"):
+    if not hasattr(network, "density"):
         raise UseError(f"method {method} gives no likelihoods: its network is no density of photos")
 
 

@@ -33,6 +33,13 @@ class Map(Protocol):
         """x and log |det dx/dz|, (batch,)."""
         ...
 
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """z and log |det dz/dx| as a sum over x's pixels: (batch, height, width) of x.
+
+        What a layer adds at a position is spread evenly over the pixels that the position covers.
+        """
+        ...
+
 
 # Maps
 
@@ -49,6 +56,9 @@ class Affine:
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return z / self.scale - self.shift, -self._log_det()
+
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return (x + self.shift) * self.scale, self.scale.log().sum(dim=1)
 
     def _log_det(self) -> Tensor:
         return self.scale.log().flatten(1).sum(dim=1)
@@ -78,6 +88,13 @@ class Chain:
             total = total + log_det
         return z, total
 
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        total = torch.zeros_like(x[:, 0])
+        for each in self.maps:
+            x, log_det = each.by_place(x)
+            total = total + spread(log_det, total)
+        return x, total
+
 
 @dataclass(frozen=True)
 class _Squeezed:
@@ -88,6 +105,9 @@ class _Squeezed:
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return F.pixel_shuffle(z, self.factor), _zeros(z)
+
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward(x)[0], torch.zeros_like(x[:, 0])
 
 
 @dataclass(frozen=True)
@@ -102,6 +122,9 @@ class _Normalised:
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         bias, logs = self._columns()
         return z * (-logs).exp() - bias, -self._log_det(z)
+
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return self.forward(x)[0], self.layer.logs.sum().expand(x[:, 0].shape)
 
     def _columns(self) -> tuple[Tensor, Tensor]:
         return self.layer.bias[:, None, None], self.layer.logs[:, None, None]
@@ -119,6 +142,9 @@ class _Mixed:
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return mix(z, inverse_of(self.weight)), -self._log_det(z)
+
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return mix(x, self.weight), torch.linalg.slogdet(self.weight)[1].expand(x[:, 0].shape)
 
     def _log_det(self, x: Tensor) -> Tensor:
         log_det: Tensor = torch.linalg.slogdet(self.weight)[1] * _positions(x)
@@ -141,6 +167,11 @@ class _Coupled:
         changed, log_det = self._affine(kept).inverse(changed)
         return torch.cat([kept, changed], dim=1), log_det
 
+    def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        kept, changed = x.tensor_split(2, dim=1)
+        changed, log_det = self._affine(kept).by_place(changed)
+        return torch.cat([kept, changed], dim=1), log_det
+
     def _affine(self, kept: Tensor) -> Affine:
         return Affine(*self.layer.net(self.condition, kept, early=self.early))
 
@@ -157,6 +188,12 @@ def inverse_of(weight: Tensor) -> Tensor:
     """The inverse of a square matrix, taken in float64."""
     inverted: Tensor = torch.linalg.inv(weight.double()).to(weight.dtype)
     return inverted
+
+
+def spread(sums: Tensor, pixels: Tensor) -> Tensor:
+    """Each number evenly over the pixels of its square: (batch, rows, columns) to the size of ``pixels``."""
+    factor = pixels.shape[1] // sums.shape[1]
+    return sums.repeat_interleave(factor, 1).repeat_interleave(factor, 2) / factor**2
 
 
 def _zeros(x: Tensor) -> Tensor:
@@ -419,3 +456,9 @@ class Flow(nn.Module):
 def log_prob(z: Tensor, mean: Tensor, log_det: Tensor) -> Tensor:
     """Natural log-likelihood (batch,) of what became z, under a Gaussian of that mean and unit variance."""
     return log_det - 0.5 * ((z - mean).square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
+
+
+def log_prob_by_place(flow: Map, x: Tensor, mean: Tensor) -> Tensor:
+    """Natural log-likelihood of x under a flow to that Gaussian, as a sum over its pixels: (batch, height, width)."""
+    z, log_det = flow.by_place(x)
+    return log_det + spread(-0.5 * ((z - mean).square() + math.log(2 * math.pi)).sum(dim=1), log_det)

@@ -16,7 +16,7 @@ from lowlight.studies._shared import Pairs, read_scenes, sheet
 
 
 class Activation:
-    """Results stitched to references, once on the left and once on the right, and its activation map."""
+    """Results stitched to references, once on the left and once on the right: activation map and surprise."""
 
     title: ClassVar[str] = "Activation maps of results stitched to references"
     source: ClassVar[str] = "LLFlow (arXiv 2109.05923), figure 8, which gives no numbers"
@@ -29,12 +29,11 @@ class Activation:
         """Folder of results of any program, of the same names."""
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
-        """The picture: of the first photos the dark one, both stitched ones, each with its map."""
-        from lowlight.likelihoods import Judge, activation_map
+        """The picture: of the first photos the dark one, both stitched ones, each with its maps."""
+        from lowlight.likelihoods import Judge, activation_map, surprise_map
 
         judge = Judge.load(settings.model)
-        slopes: list[tuple[float, float]] = []
-        shares: list[tuple[float, float]] = []
+        photos: list[NDArray[np.float64]] = []
         shown: list[NDArray[np.uint8]] = []
         for scene in read_scenes(settings, settings.results):
             say(scene.name)
@@ -49,32 +48,32 @@ class Activation:
             # Both ways round, so that what stands on the two sides counts alike.
             for made in (left, ~left):
                 stitched = np.where(made[:, None], result, light)
-                found = given.slopes(stitched)
-                activation = activation_map(found)
+                slopes, surprise = given.slopes(stitched), given.surprise(stitched)
+                activation = activation_map(slopes)
                 both.append(
-                    [float(each[:, side].mean()) for each in (found, activation) for side in (made, ~made)]
+                    [
+                        [each[:, side].mean() for each in (slopes, activation, surprise)]
+                        for side in (made, ~made)
+                    ]
                 )
-                row += [stitched, (activation[..., None].repeat(3, axis=2) / 255).astype(np.float32)]
-            steep_made, steep_true, high_made, high_true = np.mean(both, axis=0)
-            slopes.append((float(steep_made), float(steep_true)))
-            shares.append((float(high_made), float(high_true)))
+                row += [stitched, activation[..., None].repeat(3, axis=2), surprise_map(surprise)]
+            photos.append(np.mean(both, axis=0))
             if len(shown) < 4:
                 shown.append(sheet(row))
-        higher = sum(made > true for made, true in shares)
+        higher = sum(made[1] > true[1] for made, true in photos)
         rows = [
-            (
-                title,
-                float(np.mean([each[side] for each in slopes])),
-                float(np.mean([each[side] for each in shares])),
-            )
+            (title, *np.mean(photos, axis=0)[side].tolist())
             for side, title in enumerate(("result", "reference"))
         ]
         notes = (
-            f"The map is higher on the result's half on {higher} of {len(shares)} photos.",
+            f"The map is higher on the result's half on {higher} of {len(photos)} photos.",
             "Slope: 2-norm over the channels of the gradient of the published NLL. Map: slopes equalised, 0 to 255.",
+            "Surprise: bits a position beyond those of pictures that the model draws itself.",
         )
         width = min(each.shape[1] for each in shown)
         picture = np.concatenate([each[:, :width] for each in shown])
         return studies.Findings(
-            studies.Table(("half", "mean slope", "mean of the map"), rows), notes, {"activation": picture}
+            studies.Table(("half", "mean slope", "mean of the map", "mean surprise"), rows),
+            notes,
+            {"activation": picture},
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lowlight.errors import EngineError
-from lowlight.nn.flow import Flow, Map, find_non_finite, log_prob
+from lowlight.nn.flow import Flow, Map, find_non_finite, log_prob_by_place
 from lowlight.nn.inverse_flow import InverseFlow
 from lowlight.nn.lookup import equalise
 from lowlight.nn.noise import noise_at
@@ -108,6 +107,27 @@ class Encoder(nn.Module):
         return other
 
 
+@dataclass(frozen=True)
+class Density:
+    """Of (batch, 3, height, width) pictures. Raises EngineError, naming the place in the flow, for what is not finite."""
+
+    flow: Map
+    mean: Tensor
+    """Of the prior."""
+
+    def log_likelihood(self, picture: Tensor) -> Tensor:
+        """The natural one as a sum over pixels: (batch, height, width)."""
+        found = log_prob_by_place(self.flow, picture, self.mean)
+        if not bool(torch.isfinite(found).all()):
+            raise EngineError(f"the likelihood is not finite: {find_non_finite(self.flow, picture)}")
+        return found
+
+    def draw(self, generator: torch.Generator) -> Tensor:
+        """A picture as likely as the density has it, not clipped."""
+        noise = torch.randn(self.mean.shape, generator=generator)
+        return self.flow.inverse(self.mean + noise)[0]
+
+
 class Network(nn.Module):
     """``forward(dark, **observation)``: (batch, 3, height, width) in [0, 1] to the enhanced picture.
 
@@ -130,25 +150,13 @@ class Network(nn.Module):
         """See ``prior_mean``."""
         return prior_mean(self.config, colours)
 
-    def log_likelihood(
-        self, dark: Tensor, tables: Tensor, **_enhancing: Tensor
-    ) -> Callable[[Tensor], Tensor]:
-        """What gives the natural log-likelihood, (batch,), of normal photos, (batch, 3, height, width).
+    def density(self, dark: Tensor, tables: Tensor, **_enhancing: Tensor) -> Density:
+        """Of normal photos, given dark ones. The prior's mean is always that of the encoder's colour map.
 
-        The prior's mean is always that of the encoder's colour map. dark, tables: see ``prepare``; what else is
-        observed only enhancing needs. Raises EngineError, naming the place in the flow, for what is not finite.
+        dark, tables: see ``prepare``; what else is observed only enhancing needs.
         """
         flow, colours = self.encode(dark, tables)
-        mean = self.mean(colours)
-
-        def of(picture: Tensor) -> Tensor:
-            z, log_det = flow.forward(picture)
-            found = log_prob(z, mean, log_det)
-            if not bool(torch.isfinite(found).all()):
-                raise EngineError(f"the likelihood is not finite: {find_non_finite(flow, picture)}")
-            return found
-
-        return of
+        return Density(flow, self.mean(colours))
 
     def forward(self, dark: Tensor, tables: Tensor, **latent: Tensor) -> Tensor:
         """tables: (batch, 3, 256); latent: see ``draw_latents``. Gives (batch, 3 * samples, height, width)."""
