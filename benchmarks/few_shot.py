@@ -1,11 +1,11 @@
-"""Three pairs of a camera: what `lowlight adapt` gains on that camera's other photos.
+"""Three, five and eight pairs of a camera: what `lowlight adapt` gains on that camera's other photos.
 
     uv run --extra train python benchmarks/few_shot.py --from runs/without-lol/last.safetensors [--data DIR]
 
-The five published lists of three LOL pairs (docs/dimma.md), each from weights that never saw LOL
+The five published lists of LOL pairs (docs/dimma.md), each from weights that never saw LOL
 (recipes/dimma-without-lol.yaml), with normal photos that are not LOL's either. Measured on the 36 validation pairs of
 LOL: whole photos of other scenes, the reference's mean lightness given, raw 8-bit RGB, mean over pictures. Beside it
-the rivals that know only the same three pairs: `pairs` goes on from the same weights, `nothing` begins with random
+the rivals that know only the same pairs: `pairs` goes on from the same weights, `nothing` begins with random
 ones. Goes on where it was stopped; ``--table`` prints what is there.
 """
 
@@ -15,6 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 
 import lowlight
 from lowlight.methods.dimma.training.adapt import Course, Order, adapt
+from lowlight.studies.few_shot import LISTS
 from lowlight.training.camera_pairs import check_pairs, usable
 from lowlight.training.loop import fit
 from lowlight.training.recipe import Recipe
@@ -29,13 +31,7 @@ from lowlight.weights import open_weights
 from shipped_model import data_folder, measure, pairs
 
 RESULTS = Path(__file__).parent / "results" / "few_shot.json"
-LISTS = {
-    "1": ("2", "5", "6"),
-    "2": ("17", "18", "21"),
-    "3": ("36", "38", "39"),
-    "4": ("50", "51", "52"),
-    "5": ("61", "62", "63"),
-}
+SHOTS = (3, 5, 8)
 ARMS = ("adapt", "pairs", "nothing")
 Row = dict[str, Any]
 
@@ -66,7 +62,7 @@ def adapted(names: tuple[str, ...], start: Path, data: Path, out: Path) -> Row:
 def supervised(
     names: tuple[str, ...], start: Path | None, base: Path, data: Path, out: Path, steps: int
 ) -> Row:
-    """The three pairs only, all of them, with the settings of ``adapt``; from nothing at five times its rate."""
+    """The pairs only, all of them, with the settings of ``adapt``; from nothing at five times its rate."""
     course = Course()
     optimizer = {"kind": "adamw", "rate": course.rate * (1 if start else 5), "betas": [0.9, 0.99]}
     recipe = Recipe.model_validate(
@@ -99,7 +95,7 @@ def supervised(
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """All arms and lists, those apart that are done."""
+    """All arms, numbers of pairs and lists, those apart that are done."""
     data, start = data_folder(arguments.data), arguments.start.resolve()
     found: Row = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     sha = open_weights(start).sha256
@@ -114,29 +110,36 @@ def run(arguments: argparse.Namespace) -> None:
             "pairs": lambda names, out: supervised(names, start, start, data, out, arguments.steps),
             "nothing": lambda names, out: supervised(names, None, start, data, out, arguments.steps),
         }
-        rows = found.setdefault(arm, {})
-        for name in arguments.lists:
-            if name in rows:
+        for shots, name in product(arguments.shots, arguments.lists):
+            rows = found.setdefault(arm, {}).setdefault(str(shots), {})
+            if str(name) in rows:
                 continue
             began = time.process_time()
-            row = doers[arm](LISTS[name], work / name)
-            rows[name] = {**row, "cpu_minutes": round((time.process_time() - began) / 60, 1)}
+            row = doers[arm](LISTS[name - 1][:shots], work / f"{shots}-{name}")
+            rows[str(name)] = {**row, "cpu_minutes": round((time.process_time() - began) / 60, 1)}
             RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-            print(f"{arm}, list {name}: {row}", flush=True)
+            print(f"{arm}, {shots} pairs, list {name}: {row}", flush=True)
     print(table(found))
 
 
 def table(found: Row) -> str:
-    """Markdown: an arm a line, a list a column."""
-    lines = [f"| PSNR dB / SSIM | {' | '.join(f'list {name}' for name in LISTS)} | mean |", "|---" * 7 + "|"]
+    """Markdown: an arm and number of pairs a line, a list a column."""
+    names = [str(1 + index) for index in range(len(LISTS))]
+    lines = [
+        f"| PSNR dB / SSIM | pairs | {' | '.join(f'list {name}' for name in names)} | mean |",
+        "|---" * (3 + len(names)) + "|",
+    ]
     before = f"{found['before']['psnr']:.2f} / {found['before']['ssim']:.3f}"
-    lines.append(f"| before {f'| {before} ' * 6}|")
-    for arm, rows in ((arm, found[arm]) for arm in ARMS if arm in found):
+    lines.append(f"| before | 0 {f'| {before} ' * (1 + len(names))}|")
+    for arm, shots in product(ARMS, SHOTS):
+        rows = found.get(arm, {}).get(str(shots))
+        if not rows:
+            continue
         cells = [
-            f"{rows[name]['psnr']:.2f} / {rows[name]['ssim']:.3f}" if name in rows else "" for name in LISTS
+            f"{rows[name]['psnr']:.2f} / {rows[name]['ssim']:.3f}" if name in rows else "" for name in names
         ]
         means = [np.mean([row[key] for row in rows.values()]) for key in ("psnr", "ssim")]
-        lines.append(f"| {arm} | {' | '.join(cells)} | {means[0]:.2f} / {means[1]:.3f} |")
+        lines.append(f"| {arm} | {shots} | {' | '.join(cells)} | {means[0]:.2f} / {means[1]:.3f} |")
     return "\n".join(lines)
 
 
@@ -149,7 +152,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/few-shot"), help="folder of the runs")
     parser.add_argument("--steps", type=int, default=200, help="of the rivals")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=ARMS)
-    parser.add_argument("--lists", nargs="+", choices=LISTS, default=tuple(LISTS))
+    parser.add_argument("--shots", nargs="+", type=int, choices=SHOTS, default=SHOTS, help="pairs")
+    numbers = range(1, 1 + len(LISTS))
+    parser.add_argument("--lists", nargs="+", type=int, choices=numbers, default=tuple(numbers))
     parser.add_argument("--table", action="store_true", help="print the table of what is there")
     arguments = parser.parse_args()
     if arguments.table:
