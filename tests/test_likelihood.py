@@ -18,7 +18,7 @@ import tiny_density
 from llflow_numbers import numbers, published
 from lowlight import places
 from lowlight.errors import EngineError, PhotoError, UseError
-from lowlight.likelihoods import SURPRISE, Given, Judge, activation_map, likelihood, surprise_map
+from lowlight.likelihoods import RANGES, Given, Judge, likelihood, paint
 from lowlight.methods.llflow import LLFlow
 from pictures import smooth
 
@@ -51,7 +51,7 @@ def test_published_likelihoods_and_gradients(judge: Judge) -> None:
     np.testing.assert_allclose(given.gradient(light), gradient, rtol=0, atol=limit)
     for picture, name in ((light, "activation"), (stitched, "stitched_activation")):
         activation = expected[name]
-        found = np.square(given.slopes(picture))
+        found = np.square(given.map("slopes", picture))
         np.testing.assert_allclose(found, activation, rtol=0, atol=5e-5 * activation.max())
 
 
@@ -74,11 +74,8 @@ def test_sides_that_are_no_multiples_are_mirrored(judge: Judge) -> None:
     # Constant, so that it is equalised alike.
     small, whole = (judge.given(np.full(each.shape, 20, np.uint8)) for each in (light, mirrored))
     assert small.bits_per_position(light) == whole.bits_per_position(mirrored)
-    for found, expected in (
-        (small.slopes(light), whole.slopes(mirrored)),
-        (small.surprise(light), whole.surprise(mirrored)),
-    ):
-        np.testing.assert_array_equal(found, expected[:21, :34])
+    for kind in RANGES:
+        np.testing.assert_array_equal(small.map(kind, light), whole.map(kind, mirrored)[:21, :34])
 
 
 # Where
@@ -100,8 +97,26 @@ def test_surprise_is_beyond_what_the_density_draws(judge: Judge) -> None:
     generator = torch.Generator().manual_seed(3)
     drawn = [given._density.draw(generator)[0].permute(1, 2, 0).numpy().clip(0, 1) for _ in range(3)]
     expected = np.median([given.bits(each) for each in drawn], axis=0)
-    np.testing.assert_allclose(given.surprise(light, 3, 3), given.bits(light) - expected, atol=1e-4)
-    assert not np.allclose(given.surprise(light, 3, 4), given.surprise(light, 3, 3), atol=0.1)
+    found, other = (given.map("surprise", light, 3, seed) for seed in (3, 4))
+    np.testing.assert_allclose(found, given.bits(light) - expected, atol=1e-4)
+    assert not np.allclose(found, other, atol=0.1)
+
+
+def test_colours_off_are_told_from_lightness_and_from_noise(judge: Judge) -> None:
+    """The likeliest picture is clipped, as all are."""
+    given = judge.given(numbers("input")["dark"])
+    likeliest = given._density.likeliest()[0].permute(1, 2, 0).numpy()
+    assert np.abs(likeliest).max() > 1
+    right = likeliest.clip(0, 1)
+    assert given.map("colours", right).max() == pytest.approx(0, abs=1e-3)
+    assert given.map("colours", right + np.float32(0.1)).max() == pytest.approx(0, abs=1e-3)
+    tinted = right + np.array([30, 0, -30], np.float32) / 255
+    assert given.map("colours", tinted) == pytest.approx(30 * np.sqrt(2), abs=1e-2)
+    spot = right.copy()
+    spot[20, 30, 0] += 81 / 255  # averaged over 81 pixels; red alone is two thirds of a colour
+    off = given.map("colours", spot)
+    assert off[16:25, 26:35] == pytest.approx(np.sqrt(2 / 3), abs=1e-2)
+    assert off[15].max() == pytest.approx(0, abs=1e-3)
 
 
 class Toy:
@@ -123,6 +138,9 @@ class Toy:
             picture[:] = 1e30
         return picture
 
+    def likeliest(self) -> torch.Tensor:
+        return torch.full((1, 3, 16, 24), 0.5)
+
 
 def test_what_is_expected_is_the_entropy_and_outlives_a_drawing_that_blew_up() -> None:
     given = Given(Toy(), (16, 24, 3), 8)
@@ -131,20 +149,22 @@ def test_what_is_expected_is_the_entropy_and_outlives_a_drawing_that_blew_up() -
     # Flat is too likely, by what the noise costs; twice the noise is unlikely.
     flat = np.full((16, 24, 3), 0.5, np.float32)
     noisy = flat + 2 * Toy.WIDTH * np.random.default_rng(0).standard_normal(flat.shape, np.float32)
-    assert given.surprise(flat, 5).mean() == pytest.approx(-1.5 * np.log2(np.e), abs=0.15)
-    assert given.surprise(noisy, 5).mean() == pytest.approx(4.5 * np.log2(np.e), abs=0.6)
+    assert given.map("surprise", flat, 5).mean() == pytest.approx(-1.5 * np.log2(np.e), abs=0.15)
+    assert given.map("surprise", noisy, 5).mean() == pytest.approx(4.5 * np.log2(np.e), abs=0.6)
 
 
-def test_colours_have_one_scale_for_all_photos() -> None:
-    surprise = np.array([[0, SURPRISE, 99], [SURPRISE / 2, -SURPRISE, -1e9]], np.float32)
-    red, blue = [178, 24, 43], [33, 102, 172]
-    assert surprise_map(surprise).tolist() == [[[255, 255, 255], red, red], [[216, 140, 149], blue, blue]]
+def test_maps_have_one_scale_for_all_photos() -> None:
+    red, blue, purple, white = [178, 24, 43], [33, 102, 172], [84, 39, 136], [255] * 3
+    surprise = np.array([[0, 8, 99], [4, -8, -1e9]], np.float32)
+    assert paint("surprise", surprise).tolist() == [[white, red, red], [[216, 140, 149], blue, blue]]
+    colours = np.array([[0, 48], [24, 300]], np.float32)
+    assert paint("colours", colours).tolist() == [[white, purple], [[170, 147, 196], purple]]
 
 
-def test_a_map_of_slopes_ranks_pixels() -> None:
+def test_slopes_are_ranked() -> None:
     slopes = np.array([[0.0, 5e6], [3e-9, 1.0]], np.float32)
-    assert activation_map(slopes).tolist() == [[64, 255], [128, 191]]
-    assert activation_map(np.ones((2, 3), np.float32)).tolist() == [[255] * 3] * 2
+    assert paint("slopes", slopes)[..., 1].tolist() == [[64, 255], [128, 191]]
+    assert paint("slopes", np.ones((2, 3), np.float32)).tolist() == [[[255] * 3] * 3] * 2
 
 
 # What cannot be
@@ -236,31 +256,44 @@ def test_noise_is_less_likely_where_the_command_says_so(place: Path, lowlight: R
     assert told["prior_mean"] == "encoder"
     assert good["bits_per_position"] < noisy["bits_per_position"]
     assert good["bits_per_dimension"] < noisy["bits_per_dimension"]
-    picture = Image.open(noisy["map"])
-    assert (picture.mode, picture.size) == ("RGB", (34, 21))
-    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", surprise=True)
-    assert found.surprise is not None
-    assert found.slopes is None
-    assert np.array_equal(np.asarray(picture), surprise_map(found.surprise))
-    assert noisy["surprise"] == pytest.approx(float(found.surprise.mean()))
-    assert noisy["surprise"] > SURPRISE
-    assert (told["map"], told["range"]) == ("surprise", [-SURPRISE, SURPRISE])
+    assert told["ranges"] == {"surprise": [-8, 8], "colours": [0, 48]}
+    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", maps=["surprise", "colours"])
+    for kind in ("surprise", "colours"):
+        with Image.open(noisy["maps"][kind]) as picture:
+            assert (picture.mode, picture.size) == ("RGB", (34, 21))
+            assert np.array_equal(np.asarray(picture), paint(kind, found.maps[kind]))  # type: ignore[arg-type]
+        assert noisy[kind] == pytest.approx(float(found.maps[kind].mean()))  # type: ignore[index]
+    assert noisy["surprise"] > 8
 
 
 def test_the_map_of_the_paper_goes_by_its_name(place: Path, lowlight: Run) -> None:
-    arguments = ("likelihood", "low.png", "noisy.png", "--model", "tiny.safetensors", "--json")
-    status, out, err = lowlight(*arguments, "--map", "maps", "--map-kind", "slopes")
+    arguments = ("likelihood", "low.png", "noisy.png", "--model", "tiny.safetensors")
+    status, out, err = lowlight(*arguments, "--json", "--map", "maps", "--map-kind", "slopes")
     assert (status, err) == (0, "")
     told = json.loads(out)
     [noisy] = told["candidates"]
-    assert (told["map"], told["range"]) == ("slopes", None)
-    assert "surprise" not in noisy
-    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", slopes=True)
-    assert found.slopes is not None
-    assert found.surprise is None
-    with Image.open(noisy["map"]) as picture:
-        assert np.array_equal(np.asarray(picture), activation_map(found.slopes))
-    assert json.loads(lowlight(*arguments)[1])["map"] is None
+    assert told["ranges"] == {"slopes": None}
+    assert noisy["maps"] == {"slopes": str(Path("maps/noisy.slopes.png"))}
+    assert not {"surprise", "colours", "slopes"} & set(noisy)
+    [found] = likelihood("low.png", "noisy.png", model="tiny.safetensors", maps=["slopes"])
+    with Image.open(noisy["maps"]["slopes"]) as picture:
+        assert picture.mode == "L"
+        assert np.array_equal(np.asarray(picture), paint("slopes", found.maps["slopes"])[..., 0])
+    status, _, err = lowlight(*arguments, "--map-kind", "slopes")
+    assert (status, err) == (2, "lowlight: --map-kind needs --map DIR, where maps are written\n")
+    with pytest.raises(UseError, match="expected some of surprise, colours, slopes, got heat"):
+        likelihood("low.png", "noisy.png", model="tiny.safetensors", maps=["heat"])  # type: ignore[list-item]
+
+
+def test_a_table_with_maps_says_their_scales(place: Path, lowlight: Run) -> None:
+    status, out, err = lowlight(
+        "likelihood", "low.png", "good.png", "--model", "tiny.safetensors", "--map", "maps"
+    )
+    assert status == 0
+    assert out.splitlines()[0].split()[-2:] == ["surprise", "colours"]
+    assert "maps/*.surprise.png: bits a position beyond" in err
+    assert "-8 blue, too likely, to 8 red, too unlikely\n" in err
+    assert "0 white to 48 purple\n" in err
 
 
 def test_the_table_and_what_it_leaves_out(place: Path, lowlight: Run) -> None:
@@ -281,7 +314,7 @@ def test_maps_replace_nothing(place: Path, lowlight: Run) -> None:
     assert lowlight(*arguments)[0] == 0
     status, _, err = lowlight(*arguments)
     assert status == 2
-    assert "good.map.png exists; --overwrite replaces it" in err
+    assert "good.surprise.png exists; --overwrite replaces it" in err
     assert lowlight(*arguments, "--overwrite")[0] == 0
     status, _, err = lowlight(*arguments, "sub/good.png")
     assert status == 2

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from lowlight.photo import Photo, read_photo, to_float
 
 try:
     import torch
+    import torch.nn.functional as F
     from torch import Tensor
 
     from lowlight.engines.torch import load_network
@@ -37,10 +40,23 @@ if TYPE_CHECKING:
 DRAWS = 4
 """Of the noise that bits per dimension are averaged over: on whole photos they differ by a thousandth; and of
 pictures that tell which bits are expected."""
-SURPRISE = 8.0
-"""Bits a position at which the colours of ``surprise_map`` are full."""
-UNLIKELY, TOO_LIKELY = (178, 24, 43), (33, 102, 172)
-"""Its colours there, red and blue."""
+WINDOW = 9
+"""Side of the squares that colours are averaged over, pixels: what is left is no noise."""
+MapKind = Literal["surprise", "colours", "slopes"]
+"""Maps, (height, width), of where a picture is not believable.
+
+surprise: bits a position that a pixel costs beyond what it costs in pictures that the density draws itself. Above
+zero is too unlikely, as noise is; below is too likely, as what is smeared.
+colours: levels of 255 by which the colour around a pixel, lightness apart, is off that of the likeliest picture.
+slopes: how steeply the published NLL changes with a pixel, the 2-norm over the channels.
+"""
+RANGES: Mapping[MapKind, tuple[float, float] | None] = {
+    "surprise": (-8.0, 8.0),
+    "colours": (0.0, 48.0),
+    "slopes": None,
+}
+"""What is painted alike on all photos, from end to end; None: painted by rank."""
+RED, BLUE, PURPLE = (178, 24, 43), (33, 102, 172), (84, 39, 136)
 GRADIENT_BYTES = 2
 """Memory of a gradient, in those that enhancing takes."""
 
@@ -56,6 +72,10 @@ class Density(Protocol):
         """A picture as likely as the density has it, not clipped."""
         ...
 
+    def likeliest(self) -> Tensor:
+        """The picture at the middle of the latent, not clipped."""
+        ...
+
 
 @dataclass(frozen=True)
 class Likelihood:
@@ -66,11 +86,8 @@ class Likelihood:
     bits_per_dimension: float | None
     """Of the photo in 8 bits, averaged over draws of noise; comparable across models. None for a model that
     was trained without noise."""
-    slopes: Array | None
-    """(height, width): how steeply the published NLL changes with each pixel, the 2-norm over the channels."""
-    surprise: Array | None
-    """(height, width): bits a position that each pixel costs beyond what it costs in pictures that the density
-    draws itself. Above zero is too unlikely, as noise is; below is too likely, as what is smeared."""
+    maps: Mapping[MapKind, Array] = field(default_factory=dict)
+    """Those that were asked for."""
 
 
 class Given:
@@ -111,9 +128,11 @@ class Given:
             self._expected[draws, seed] = np.median(found, axis=0)
         return self._expected[draws, seed]
 
-    def surprise(self, picture: Array, draws: int = DRAWS, seed: int = 0) -> Array:
-        """See ``Likelihood``. picture: as for ``bits_per_position``; draws, seed: see ``expected``."""
-        return self.bits(picture) - self.expected(draws, seed)
+    def map(self, kind: MapKind, picture: Array, draws: int = DRAWS, seed: int = 0) -> Array:
+        """See ``MapKind``. picture: as for ``bits_per_position``; draws, seed: see ``expected``."""
+        if kind == "surprise":
+            return self.bits(picture) - self.expected(draws, seed)
+        return self._colours(picture) if kind == "colours" else self._slopes(picture)
 
     def bits_per_dimension(self, levels: NDArray[Any], draws: int = DRAWS, seed: int = 0) -> float:
         """See ``Likelihood``. levels: (height, width, 3), whole numbers, those of 8 bits are 0 to 255.
@@ -127,17 +146,26 @@ class Given:
         ]
         return float(np.mean(found)) / 3 + 8
 
-    def slopes(self, picture: Array) -> Array:
-        """See ``Likelihood``. picture: as for ``bits_per_position``."""
-        height, width = self._shape[:2]
-        return np.asarray(np.sqrt(np.square(self.gradient(picture)).sum(axis=2))[:height, :width])
-
     def gradient(self, picture: Array) -> Array:
         """Of the published NLL with respect to the picture: (height, width, 3)."""
         x = self._tensor(picture).requires_grad_()
         (gradient,) = torch.autograd.grad(self._bits(x).mean(), x)
         height, width = self._shape[:2]
         return np.asarray(gradient[0].permute(1, 2, 0).numpy()[:height, :width])
+
+    def _slopes(self, picture: Array) -> Array:
+        return np.asarray(np.sqrt(np.square(self.gradient(picture)).sum(axis=2)))
+
+    def _colours(self, picture: Array) -> Array:
+        off = self._tensor(picture) - self._likeliest
+        off = off - off.mean(dim=1, keepdim=True)
+        around = F.avg_pool2d(off, WINDOW, stride=1, padding=WINDOW // 2, count_include_pad=False)
+        return self._cropped(255 * around.norm(dim=1)[0])
+
+    @cached_property
+    def _likeliest(self) -> Tensor:
+        with torch.no_grad():
+            return self._density.likeliest().clamp(0, 1)
 
     def _tensor(self, picture: Array) -> Tensor:
         if picture.shape != self._shape:
@@ -215,17 +243,15 @@ class Judge:
         *,
         draws: int = DRAWS,
         seed: int = 0,
-        slopes: bool = False,
-        surprise: bool = False,
+        maps: Collection[MapKind] = (),
     ) -> Likelihood:
-        """Both numbers, and the slopes and the surprise where asked for, of a candidate in any depth."""
+        """Both numbers and what maps are asked for, of a candidate in any depth."""
         picture = to_float(candidate)
         levels = np.rint(picture * np.float32(255))
         return Likelihood(
             given.bits_per_position(picture),
             given.bits_per_dimension(levels, draws, seed) if self.dequantised else None,
-            given.slopes(picture) if slopes else None,
-            given.surprise(picture, draws, seed) if surprise else None,
+            {kind: given.map(kind, picture, draws, seed) for kind in maps},
         )
 
 
@@ -235,44 +261,40 @@ def likelihood(
     model: str | Path = places.DENSITY,
     draws: int = DRAWS,
     seed: int = 0,
-    slopes: bool = False,
-    surprise: bool = False,
+    maps: Collection[MapKind] = (),
     memory: int | None = None,
 ) -> list[Likelihood]:
     """How likely each candidate is as the normally lit version of a dark photo.
 
     low, candidates: paths, bytes of files, PIL images, arrays (uint8, uint16, float in [0, 1]) or ``Photo``s of
     one size. draws, seed: of the noise for bits per dimension, and of the pictures that tell what to expect.
-    slopes, surprise: see ``Likelihood``; ``activation_map`` and ``surprise_map`` make pictures of them.
-    memory: bytes; default: half of what is free.
+    maps: see ``MapKind``; ``paint`` makes pictures of them. memory: bytes; default: half of what is free.
     """
+    if unknown := set(maps) - set(get_args(MapKind)):
+        raise UseError(f"maps: expected some of {', '.join(get_args(MapKind))}, got {', '.join(unknown)}")
     judge = Judge.load(model, memory)
-    given = judge.given(_photo(low).samples, slopes=slopes)
+    given = judge.given(_photo(low).samples, slopes="slopes" in maps)
     return [
-        judge.likelihood(
-            given, _photo(each).samples, draws=draws, seed=seed, slopes=slopes, surprise=surprise
-        )
+        judge.likelihood(given, _photo(each).samples, draws=draws, seed=seed, maps=maps)
         for each in candidates
     ]
 
 
-def activation_map(slopes: Array) -> NDArray[np.uint8]:
-    """The published map of what is not believable: slopes (height, width), equalised to 0 to 255.
+def paint(kind: MapKind, values: Array) -> NDArray[np.uint8]:
+    """A map, (height, width), as a picture, (height, width, 3). Ends of scales: see ``RANGES``.
 
-    Each value is the share of pixels that are not steeper, so a map shows where, never how much.
+    surprise: white as expected, red too unlikely, blue too likely. colours: white right, purple off. slopes: grey,
+    as published: each value is the share of pixels that are no steeper, so it shows where, never how much.
     """
-    ranks = np.searchsorted(np.sort(slopes, axis=None), slopes, side="right")
-    return np.rint(255 * ranks / slopes.size).astype(np.uint8)
-
-
-def surprise_map(surprise: Array) -> NDArray[np.uint8]:
-    """Where a picture is not believable: surprise (height, width) to colours (height, width, 3).
-
-    White is as expected; red is too unlikely, blue too likely, both full from ``SURPRISE`` bits on. The scale is
-    the same for all photos.
-    """
-    share = (surprise / SURPRISE).clip(-1, 1)[..., None]
-    full = np.where(share > 0, np.array(UNLIKELY, np.float32), np.array(TOO_LIKELY, np.float32))
+    limits = RANGES[kind]
+    if limits is None:
+        ranks = np.searchsorted(np.sort(values, axis=None), values, side="right")
+        return np.rint(255 * ranks / values.size).astype(np.uint8)[..., None].repeat(3, axis=2)
+    share = (values / limits[1]).clip(-1, 1)[..., None]
+    above, below = (
+        np.array(each, np.float32) for each in ((RED, BLUE) if kind == "surprise" else (PURPLE,) * 2)
+    )
+    full = np.where(share > 0, above, below)
     colours: NDArray[np.uint8] = np.rint(255 + (full - 255) * np.abs(share)).astype(np.uint8)
     return colours
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from lowlight import places
 from lowlight.cli._options import Memory
 
-MapKind = Literal["surprise", "slopes"]
+MapKind = Literal["surprise", "colours", "slopes"]
+DEFAULT: tuple[MapKind, ...] = ("surprise", "colours")
+LEGENDS: dict[MapKind, str] = {
+    "surprise": "bits a position beyond those of pictures that the model draws itself, {0[0]:g} blue, too likely, "
+    "to {0[1]:g} red, too unlikely",
+    "colours": "levels by which the colour is off that of the likeliest picture, {0[0]:g} white to {0[1]:g} purple",
+    "slopes": "the published map, by rank: what the likelihood changes most with is bright",
+}
 
 
 def likelihood(
@@ -29,16 +36,18 @@ def likelihood(
     maps: Annotated[
         Path | None,
         typer.Option(
-            "--map", metavar="DIR", help="Also write CANDIDATE.map.png: where it is not believable."
+            "--map", metavar="DIR", help="Also write CANDIDATE.KIND.png: where it is not believable."
         ),
     ] = None,
-    kind: Annotated[
-        MapKind,
+    only: Annotated[
+        MapKind | None,
         typer.Option(
             "--map-kind",
-            help="surprise: bits beyond what is expected there, red more, blue less; slopes: the paper's, by rank.",
+            help="surprise: bits beyond what is expected there, red more, blue less; colours: how far off; "
+            "slopes: the paper's. Default: the first two.",
+            show_default=False,
         ),
-    ] = "surprise",
+    ] = None,
     draws: Annotated[
         int, typer.Option(min=1, help="Of noise, for bits per dimension; of pictures, for what is expected.")
     ] = 4,
@@ -55,53 +64,54 @@ def likelihood(
     from lowlight.errors import LowlightError, UseError, WeightsError, shown
     from lowlight.photo import Photo, read_photo, write_photo
 
-    targets = [None if maps is None else maps / f"{each.stem}.map.png" for each in candidates]
-    if maps is not None and len(set(targets)) < len(targets):
+    if only and maps is None:
+        raise UseError("--map-kind needs --map DIR, where maps are written")
+    chosen = () if maps is None else (only,) if only else DEFAULT
+    if maps is not None and len({each.stem for each in candidates}) < len(candidates):
         raise UseError("two candidates have one name, and so would their maps: rename one")
-    for target in targets:
-        if target is not None and target.exists() and not overwrite:
+    targets = [
+        {kind: maps / f"{each.stem}.{kind}.png" for kind in chosen} if maps is not None else {}
+        for each in candidates
+    ]
+    for target in (path for each in targets for path in each.values()):
+        if target.exists() and not overwrite:
             raise UseError(f"{shown(target)} exists; --overwrite replaces it")
 
-    from lowlight.likelihoods import SURPRISE, Judge, activation_map, surprise_map
+    from lowlight.likelihoods import RANGES, Judge, paint
 
     try:
         judge = Judge.load(model, memory)
     except WeightsError as error:
         raise UseError(str(error)) from error
-    slopes, surprise = (maps is not None and kind == each for each in ("slopes", "surprise"))
-    given = judge.given(read_photo(low).samples, slopes=slopes)
-    records = []
-    for candidate, target in zip(candidates, targets, strict=True):
+    given = judge.given(read_photo(low).samples, slopes="slopes" in chosen)
+    records: list[dict[str, Any]] = []
+    for candidate, paths in zip(candidates, targets, strict=True):
         try:
             samples = read_photo(candidate).samples
-            found = judge.likelihood(given, samples, draws=draws, seed=seed, slopes=slopes, surprise=surprise)
-            record = {
-                "candidate": str(candidate),
-                "bits_per_position": found.bits_per_position,
-                "bits_per_dimension": found.bits_per_dimension,
-            }
-            if target is not None:
-                if found.surprise is not None:
-                    record["surprise"] = float(found.surprise.mean())
-                    picture = Photo(surprise_map(found.surprise))
-                elif found.slopes is not None:
-                    picture = Photo(activation_map(found.slopes)[..., None].repeat(3, axis=2), grey=True)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_photo(picture, target)
-                record["map"] = str(target)
+            found = judge.likelihood(given, samples, draws=draws, seed=seed, maps=chosen)
+            for kind, path in paths.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_photo(Photo(paint(kind, found.maps[kind]), grey=kind == "slopes"), path)
         except LowlightError as error:
             print(f"lowlight: {shown(f'{candidate}: {error}')}", file=sys.stderr)
             continue
-        records.append(record)
+        means: dict[str, float] = {kind: float(found.maps[kind].mean()) for kind in chosen if RANGES[kind]}
+        records.append(
+            {
+                "candidate": str(candidate),
+                "bits_per_position": found.bits_per_position,
+                "bits_per_dimension": found.bits_per_dimension,
+                **means,
+                "maps": {kind: str(path) for kind, path in paths.items()},
+            }
+        )
     if as_json:
         settings = {"low": str(low), "model": model, "prior_mean": "encoder", "draws": draws, "seed": seed}
-        settings |= {
-            "map": kind if maps is not None else None,
-            "range": [-SURPRISE, SURPRISE] if surprise else None,
-        }
-        print(json.dumps({**settings, "dequantised": judge.dequantised, "candidates": records}, indent=1))
+        ranges = {kind: RANGES[kind] for kind in chosen}
+        told = {**settings, "dequantised": judge.dequantised, "ranges": ranges, "candidates": records}
+        print(json.dumps(told, indent=1))
     elif records:
-        columns = ("candidate", "bits_per_position", "bits_per_dimension", "surprise", "map")
+        columns = ("candidate", "bits_per_position", "bits_per_dimension", "surprise", "colours")
         shown_columns = [name for name in columns if records[0].get(name) is not None]
         rows = [
             [
@@ -115,12 +125,8 @@ def likelihood(
             "Less is more likely. The prior's mean is the encoder's colour map of the dark photo.",
             file=sys.stderr,
         )
-        if surprise:
-            print(
-                "Surprise: bits a position beyond those of pictures that the model draws itself. Maps: white as "
-                f"expected, red too unlikely, blue too likely, full from {SURPRISE:g} bits on.",
-                file=sys.stderr,
-            )
+        for kind in chosen:
+            print(f"{shown(maps)}/*.{kind}.png: {LEGENDS[kind].format(RANGES[kind])}", file=sys.stderr)
         if not judge.dequantised:
             print(
                 "No bits per dimension: the model was trained without noise on the references.",

@@ -30,7 +30,7 @@ class Activation:
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """The picture: of the first photos the dark one, both stitched ones, each with its maps."""
-        from lowlight.likelihoods import Judge, activation_map, surprise_map
+        from lowlight.likelihoods import Judge, paint
 
         judge = Judge.load(settings.model)
         photos: list[NDArray[np.float64]] = []
@@ -48,15 +48,15 @@ class Activation:
             # Both ways round, so that what stands on the two sides counts alike.
             for made in (left, ~left):
                 stitched = np.where(made[:, None], result, light)
-                slopes, surprise = given.slopes(stitched), given.surprise(stitched)
-                activation = activation_map(slopes)
+                slopes, surprise = given.map("slopes", stitched), given.map("surprise", stitched)
+                activation = paint("slopes", slopes)
                 both.append(
                     [
                         [each[:, side].mean() for each in (slopes, activation, surprise)]
                         for side in (made, ~made)
                     ]
                 )
-                row += [stitched, activation[..., None].repeat(3, axis=2), surprise_map(surprise)]
+                row += [stitched, activation, paint("surprise", surprise)]
             photos.append(np.mean(both, axis=0))
             if len(shown) < 4:
                 shown.append(sheet(row))
@@ -76,4 +76,5 @@ class Activation:
             studies.Table(("half", "mean slope", "mean of the map", "mean surprise"), rows),
             notes,
             {"activation": picture},
+            {"pairs": len(photos)},
         )

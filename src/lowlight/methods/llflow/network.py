@@ -127,6 +127,10 @@ class Density:
         noise = torch.randn(self.mean.shape, generator=generator)
         return self.flow.inverse(self.mean + noise)[0]
 
+    def likeliest(self) -> Tensor:
+        """The picture at the prior's mean, as enhancing gives it, not clipped."""
+        return self.flow.inverse(self.mean)[0]
+
 
 class Network(nn.Module):
     """``forward(dark, **observation)``: (batch, 3, height, width) in [0, 1] to the enhanced picture.
