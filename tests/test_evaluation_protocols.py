@@ -63,6 +63,16 @@ def test_gains_and_their_scores_are_the_release_s(pair: str, release: str) -> No
         assert METRICS[metric](measured, reference) == pytest.approx(wanted[key], abs=tolerance), metric
 
 
+@pytest.mark.parametrize("pair", ["a", "b"])
+def test_pictures_after_a_gain_are_the_release_s(pair: str) -> None:
+    """Every fourth pixel both ways."""
+    with np.load(FIXTURES / "steps_every_fourth.npz") as steps:
+        truncated_, _ = PROTOCOLS["gtmean_llflow"].apply(result(pair), picture(f"{pair}_ref"))
+        assert (truncated_.samples[::4, ::4] == steps[f"gtmean_{pair}_llflow_test"]).all()
+        floats, _ = PROTOCOLS["gtmean_glare"].apply(result(pair), picture(f"{pair}_ref"))
+        assert floats.raw[::4, ::4] == pytest.approx(steps[f"gtmean_{pair}_glare"], abs=1e-6)
+
+
 def test_all_gains_differ_and_raw_is_what_it_was() -> None:
     out, reference = result("a"), picture("a_ref")
     assert set(GT_MEANS) == {name for name, _ in GAINS.values()}

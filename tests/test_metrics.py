@@ -38,6 +38,8 @@ from lowlight.evaluation.metrics import (
     _strips,
 )
 from lowlight.evaluation.metrics._windows import Window, gaussian
+from lowlight.evaluation.protocols import PROTOCOLS
+from lowlight.nn import perceptual
 from lowlight.nn.perceptual import Perceptual
 from pictures import smooth
 
@@ -99,6 +101,17 @@ EXACT = {
     "lightness_error_lab": ("lightness.lab_l_abs_error_8", 1e-9),
 }
 """Metric to its value in the fixture, and how far both may differ."""
+OTHERS = {
+    "psnr.basicsr_rgb8": ("psnr", 1e-8),
+    "psnr.llflow_8": ("psnr", 1e-8),
+    "psnr.retinexformer_float": ("psnr_float", 2e-5),
+    "ssim.skimage_gauss_rgb8": ("ssim", 1e-9),
+    "ssim.glare_rgb8": ("ssim", 1e-9),
+    "ssim.retinexformer_rgb8": ("ssim", 1e-9),
+    "ssim.cidnet_rgb8": ("ssim", 1e-9),
+    "ssim.uniform7_rgb8": ("ssim_uniform_rgb", 1e-9),
+}
+"""Values of other implementations of the same variants."""
 
 
 @pytest.mark.parametrize("pair", ["a", "b"])
@@ -107,6 +120,32 @@ def test_value_of_the_reference_implementation(name: str, pair: str) -> None:
     (family, key), tolerance = EXACT[name][0].split("."), EXACT[name][1]
     found = METRICS[name](picture(f"{pair}_out"), picture(f"{pair}_ref"))
     assert found == pytest.approx(VALUES[pair][family][key], abs=tolerance)
+
+
+@pytest.mark.parametrize("pair", ["a", "b"])
+@pytest.mark.parametrize("key", OTHERS)
+def test_one_variant_by_several_implementations(key: str, pair: str) -> None:
+    (family, value), (name, tolerance) = key.split("."), OTHERS[key]
+    found = METRICS[name](picture(f"{pair}_out"), picture(f"{pair}_ref"))
+    assert found == pytest.approx(VALUES[pair][family][value], abs=tolerance)
+
+
+@pytest.mark.parametrize("pair", ["a", "b"])
+def test_means_of_the_fixture(pair: str) -> None:
+    for name in ("out", "ref"):
+        found = np.clip(picture(f"{pair}_{name}").raw, 0, 1).mean(dtype=np.float64)
+        assert found == pytest.approx(VALUES[pair]["lightness"][f"rgb_mean_{name}"], abs=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "tolerance"),
+    # The release's grey is float32, and some of its values round to the other side.
+    [("niqe", "live", 1e-6), ("niqe_y", "y", 1e-6), ("niqe_grey", "grey", 0.05)],
+)
+@pytest.mark.parametrize("photo", ["a", "b", "c"])
+def test_niqe_in_float64(name: str, key: str, tolerance: float, photo: str) -> None:
+    found = METRICS[name](picture(f"{photo}_out"))
+    assert found == pytest.approx(VALUES[photo]["niqe"]["out_float64"][key], abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +184,15 @@ def test_cidnets_metrics_after_its_gain(pair: str) -> None:
 
 def test_equal_pictures() -> None:
     reference = picture("a_ref")
-    published = {"psnr": "basicsr_psnr", "psnr_float": "glare_psnr", "psnr_cidnet": "cidnet_psnr"}
-    for name, key in published.items():
+    published = {
+        "basicsr_psnr": "psnr",
+        "glare_psnr": "psnr_float",
+        "retinexformer_psnr": "psnr_float",
+        "cidnet_psnr": "psnr_cidnet",
+        "ssim": "ssim",
+    }
+    assert published.keys() == VALUES["identical"].keys()
+    for key, name in published.items():
         found = METRICS[name](reference, reference)
         assert found == pytest.approx(float(VALUES["identical"][key]), abs=2e-5)
     assert METRICS["psnr_y"](reference, reference) == math.inf
@@ -174,13 +220,24 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None) -
 
 
 @pytest.mark.parametrize("net", ["alex", pytest.param("vgg", marks=pytest.mark.slow)])
-def test_lpips_of_the_published_code(net: str, weights: Callable[[str], Path]) -> None:
+def test_lpips_of_the_published_code(net: Any, weights: Callable[[str], Path], tmp_path: Path) -> None:
     weights(net)
     for pair in "ab":
         found = METRICS[f"lpips_{net}"](picture(f"{pair}_out"), picture(f"{pair}_ref"))
         expected = VALUES[pair]["lpips_stand_in"][net]
-        assert found == pytest.approx(expected["total"], abs=1e-6)
+        for key in ("total", "float32_total", "normalize_flag_0_1"):
+            assert found == pytest.approx(expected[key], abs=1e-6)
         assert found != pytest.approx(expected["wrong_range_0_1"], abs=1e-3)
+        a, b = (
+            torch.from_numpy(samples(f"{pair}_{name}").transpose(2, 0, 1)[None] / np.float32(255))
+            for name in ("out", "ref")
+        )
+        layers = perceptual.load(cache=tmp_path / "cache", net=net).layers(a, b)[:, 0]
+        assert layers.tolist() == pytest.approx(expected["layers"], abs=1e-6)
+        if net == "alex":
+            wanted = VALUES["gt_mean"][pair]["llflow_test"]["lpips_alex_stand_in"]
+            gained, _ = PROTOCOLS["gtmean_llflow"].apply(picture(f"{pair}_out"), picture(f"{pair}_ref"))
+            assert METRICS["lpips_alex"](gained, picture(f"{pair}_ref")) == pytest.approx(wanted, abs=1e-6)
     assert METRICS[f"lpips_{net}"](picture("a_ref"), picture("a_ref")) == 0
 
 
@@ -394,6 +451,17 @@ def test_niqe_features_of_basicsr(pair: str) -> None:
 
 
 def test_niqe_steps_of_basicsr() -> None:
+    with np.load(FIXTURES / "steps_every_fourth.npz") as steps:
+        for pair, key in (("a", "a_y"), ("b", "b_y")):
+            wide = _niqe._luma(samples(f"{pair}_out"))[:192, : steps[key].shape[1] * 4]
+            np.testing.assert_array_equal(wide[::4, ::4], steps[key])
+        luma = _niqe._luma(samples("a_out")).astype(np.uint8)
+        half = _niqe.halve(luma, 0, 96) * 255.0
+        np.testing.assert_allclose(half[::4, ::4], steps["a_half"], rtol=0, atol=1e-4)
+        for values, key in ((luma, "a_normalised1"), (half, "a_normalised2")):
+            strip = np.pad(values.astype(np.float64), 3, "edge")
+            found = _niqe.normalised(strip)[::4, ::4]
+            np.testing.assert_allclose(found, steps[key], rtol=0, atol=1e-3)
     luma = _niqe._luma(samples("b_out")[:192, :192]).astype(np.uint8)
     half = _niqe.halve(luma, 0, 96) * 255.0
     with np.load(FIXTURES / "niqe_steps.npz") as steps:

@@ -32,7 +32,9 @@ from toy_run import write_photos, write_recipe
 
 
 def run(name: str, folder: Path, *changes: str) -> studies.Findings:
-    return studies.run(name, studies.check(name, changes), folder, lambda line: None)
+    found = studies.run(name, studies.check(name, changes), folder, lambda line: None)
+    assert sum(found.photos.values()) > 0 or name == "cost", "every study says how much it measured"
+    return found
 
 
 def test_every_study_is_found_and_says_what_it_shows() -> None:
@@ -90,6 +92,9 @@ def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.stderr
     record = json.loads((tmp_path / "out" / "lightness.json").read_text())
     assert record["settings"]["wanted"] == [0.3]
+    assert record["photos"] == {"scenes": 2, "exposures": 6}
+    assert record["weights"] == {"dimma": weights.open_weights("dimma").sha256}
+    assert record["made"]["onnxruntime"]
     assert record["table"]["rows"][0][0] == 0.3
     assert "| wanted | mean error |" in (tmp_path / "out" / "lightness.md").read_text()
     assert (tmp_path / "out" / "lightness.png").exists()
@@ -136,18 +141,37 @@ LOSSES = {"losses": {"lpips": 0, "psnr": 0.05}, "optimizer": {"rate": 1e-3}}
 
 
 @pytest.mark.slow
-def test_seeds_spread(tmp_path: Path) -> None:
+def test_seeds_spread(tmp_path: Path, lowlight: Any) -> None:
     write_photos(tmp_path)
     recipe = write_recipe(tmp_path, **TINY, settings=LOSSES)
     changes = ("seeds=[0, 1]", 'changes=["steps=6", "validation.every=3"]')
     findings = run("seeds", tmp_path / "out", f"recipe={recipe}", *changes)
-    column = findings.table.columns.index("held reference psnr")
+    column = findings.table.columns.index("reference_lightness.psnr")
+    assert findings.table.columns[1:] == tuple(
+        f"{protocol}.{metric}" for protocol in ("raw", "reference_lightness") for metric in ("psnr", "ssim")
+    )
     first, second, mean, deviation = (row[column] for row in findings.table.rows)
     assert first != second
     assert mean == pytest.approx((first + second) / 2)
     assert deviation == pytest.approx(abs(first - second) / 2**0.5)
+    # What is validated is what `lowlight evaluate` measures under this name.
+    for folder in ("low", "high"):
+        (tmp_path / "held" / folder).mkdir(parents=True)
+        for name in (tmp_path / "val.txt").read_text().split():
+            (tmp_path / "held" / folder / f"{name}.png").symlink_to(tmp_path / folder / f"{name}.png")
+    asked = ("--low", tmp_path / "held" / "low", "--reference", tmp_path / "held" / "high", "--json")
+    best = tmp_path / "out" / "seed0" / "best.safetensors"
+    measured = json.loads(lowlight("evaluate", best, *asked, "--metrics", "psnr,ssim")[1])["columns"]
+    values = {f"{each['protocol']}.{each['metric']}": each["mean"] for each in measured}
+    for name, value in zip(findings.table.columns[1:], findings.table.rows[0][1:], strict=True):
+        assert value == pytest.approx(values[name], abs=1e-4), name
     # Runs that are there already are not trained again.
     assert run("seeds", tmp_path / "out", f"recipe={recipe}", *changes).table.rows == findings.table.rows
+    record = json.loads((tmp_path / "out" / "seeds.json").read_text())
+    assert record["photos"] == {"held": 2}
+    assert record["recipe"]["steps"] == 6
+    assert record["recipe"]["settings"]["losses"] == {"lpips": 0, "psnr": 0.05}
+    assert torch.__version__.startswith(record["made"]["torch"])
 
 
 # Likelihoods
@@ -291,7 +315,7 @@ def test_objectives_are_trained_apart(tmp_path: Path) -> None:
     published = studies.find("objectives").published
     assert published is not None
     assert list(rows) == [row[0] for row in published.rows]
-    assert len({row["held reference psnr"] for row in rows.values()}) == 3
+    assert len({row["reference_lightness.psnr"] for row in rows.values()}) == 3
     # What trains the encoder alone enhances by its colour map.
     alone = enhancer.load(tmp_path / "out" / "encoder" / "best.safetensors")
     result = alone(smooth(24, 32) // 8)
@@ -308,7 +332,7 @@ def test_priors_are_trained_apart(tmp_path: Path) -> None:
     published = studies.find("prior").published
     assert published is not None
     assert list(rows) == [row[0] for row in published.rows]
-    assert len({row["held reference psnr"] for row in rows.values()}) == 3
+    assert len({row["reference_lightness.psnr"] for row in rows.values()}) == 3
     # Without a colour map the latent is zero, whatever the dark photo is.
     header = weights.open_weights(tmp_path / "out" / "none" / "best.safetensors").header
     assert header.config["colour_prior"] is False

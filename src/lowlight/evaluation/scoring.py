@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import platform
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -605,13 +606,14 @@ def make_report(
 
 
 def versions() -> dict[str, str]:
-    """Of what computes, and the time."""
+    """Of what computes, torch's where it is loaded, and the time."""
     from importlib.metadata import PackageNotFoundError, version
 
     from lowlight import __version__
 
     found = {}
-    for name in ("numpy", "scipy", "onnxruntime", "pillow", "pyvips"):
+    used = ("torch",) if "torch" in sys.modules else ()
+    for name in ("numpy", "scipy", "onnxruntime", "pillow", "pyvips", *used):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
 

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -56,6 +54,10 @@ class Findings:
     """Sentences: what the figures mean, what they must not be compared with."""
     pictures: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     """By file name without suffix: (height, width, 3)."""
+    photos: Mapping[str, int] = field(default_factory=dict)
+    """How many were measured, by set."""
+    recipe: Mapping[str, Any] | None = None
+    """What trainings share, whole; None: nothing was trained, or the settings say all of it."""
 
 
 class Study(Protocol):
@@ -128,32 +130,43 @@ def _with_default(key: str, setting: FieldInfo) -> str:
 
 def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
     """Run a study and write ``NAME.json``, ``NAME.md`` and its pictures into a folder."""
+    from lowlight.evaluation.scoring import versions
+
     study = find(name)
     folder.mkdir(parents=True, exist_ok=True)
     findings = study().run(settings, folder, say)
     for title, picture in findings.pictures.items():
         write_photo(Photo(picture), folder / f"{title}.png")
-    write_file(folder / f"{name}.md", report(study, settings, findings).encode())
+    made = versions()
+    write_file(folder / f"{name}.md", report(study, settings, findings, made).encode())
     record = {
         "study": name,
         "title": study.title,
         "source": study.source,
         "settings": settings.model_dump(mode="json"),
+        "weights": _weights(settings),
+        "recipe": findings.recipe,
+        "photos": dict(findings.photos),
         "table": _plain(findings.table),
         "published": None if study.published is None else _plain(study.published),
         "notes": list(findings.notes),
         "pictures": [f"{title}.png" for title in findings.pictures],
-        "versions": {
-            "lowlight": version("lowlight"),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
+        "made": made,
     }
     write_file(folder / f"{name}.json", json.dumps(record, indent=2, allow_nan=False).encode())
     return findings
 
 
-def report(study: type[Study], settings: Settings, findings: Findings) -> str:
+def _weights(settings: Settings) -> dict[str, str]:
+    """SHA-256 of the weights that a study's ``model``, ``models`` or ``start`` name."""
+    from lowlight.weights import open_weights
+
+    named = [getattr(settings, key, None) for key in ("model", "start")]
+    named += getattr(settings, "models", ())
+    return {name: open_weights(name).sha256 for name in named if name is not None}
+
+
+def report(study: type[Study], settings: Settings, findings: Findings, made: Mapping[str, str]) -> str:
     """A report of one page."""
     parts = [f"# {study.title}\n"]
     if study.source:
@@ -165,7 +178,10 @@ def report(study: type[Study], settings: Settings, findings: Findings) -> str:
         parts.append("Published, not measured here:\n")
         parts.append(_markdown_table(study.published))
     parts += [f"{note}\n" for note in findings.notes]
+    if findings.photos:
+        parts.append(f"Photos: {', '.join(f'{name} {count}' for name, count in findings.photos.items())}.\n")
     parts += [f"![{title}]({title}.png)\n" for title in findings.pictures]
+    parts.append(f"Made with {', '.join(f'{name} {version}' for name, version in made.items())}.\n")
     return "\n".join(part for part in parts if part)
 
 

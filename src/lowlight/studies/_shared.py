@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,15 @@ class Training(studies.Settings):
     """Of the recipe, as ``key=value``."""
 
 
+_PROTOCOLS = {"reference": "reference_lightness", "auto": "raw"}
+"""Protocols by how a validation gives the lightness."""
+
+
 def train(chosen: Training, changes: Sequence[str], out: Path, say: studies.Say) -> dict[str, float]:
-    """Train into a folder, or go on with what is there: scores of the weights that validation chose."""
+    """Train into a folder, or go on with what is there: scores of the weights that validation chose.
+
+    They are named by protocol and metric as everywhere, with the set's name before where there are several.
+    """
     from lowlight.training.loop import fit
     from lowlight.training.recipe import read_recipe
 
@@ -121,17 +128,28 @@ def train(chosen: Training, changes: Sequence[str], out: Path, say: studies.Say)
 
 
 def _best(log: Path) -> dict[str, float]:
-    """Scores of the best validation of a run, by set, protocol and metric."""
+    """Scores of the best validation of a run."""
     entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
-    best = [entry for entry in entries if entry.get("best")][-1]
-    return {" ".join(path): value for path, value in _leaves(best["validation"])}
+    best = [entry for entry in entries if entry.get("best")][-1]["validation"]
+    return {
+        f"{name} " * (len(best) > 1) + f"{_PROTOCOLS.get(given, given)}.{metric}": value
+        for name, modes in best.items()
+        for given, values in modes.items()
+        for metric, value in values.items()
+    }
 
 
-def _leaves(nested: dict[str, Any]) -> list[tuple[tuple[str, ...], float]]:
-    found: list[tuple[tuple[str, ...], float]] = []
-    for name, value in nested.items():
-        if isinstance(value, dict):
-            found += [((name, *path), leaf) for path, leaf in _leaves(value)]
-        else:
-            found.append(((name,), float(value)))
-    return found
+def findings(chosen: Training, first: str, scores: Mapping[str, Mapping[str, float]]) -> studies.Findings:
+    """A row a training with its scores. first: what the column of the rows' titles is called."""
+    from lowlight.training.recipe import read_recipe
+    from lowlight.training.validate import files_of
+
+    recipe = read_recipe(chosen.recipe, chosen.changes)
+    sets = {} if recipe.validation is None else recipe.validation.sets
+    columns = (first, *next(iter(scores.values())))
+    return studies.Findings(
+        studies.Table(columns, [(title, *found.values()) for title, found in scores.items()]),
+        ["The scores are those of the validation that chose the weights: read differences, not heights."],
+        photos={name: len(files_of(each, recipe.data.root)) for name, each in sets.items()},
+        recipe=recipe.model_dump(mode="json"),
+    )

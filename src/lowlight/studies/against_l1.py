@@ -60,4 +60,4 @@ class AgainstL1:
         note = f"The lighter picture is more likely than the noisy one on {told} of {len(found)} photos."
         assert shown is not None  # noqa: S101
         table = studies.Table(("picture", "L1 of 255", "log-likelihood"), rows)
-        return studies.Findings(table, [note], {"against-l1": shown})
+        return studies.Findings(table, [note], {"against-l1": shown}, {"pairs": len(found)})

@@ -59,7 +59,7 @@ class Brightness:
         assert shown is not None  # noqa: S101
         pictures = {"brightness": shown, "brightness-lines": _plot(settings.brightness, values)}
         table = studies.Table(("brightness", "mean", "darkest photo", "lightest photo"), rows)
-        return studies.Findings(table, [note], pictures)
+        return studies.Findings(table, [note], pictures, {"dark photos": len(values)})
 
 
 def _plot(across: tuple[float, ...], values: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -72,7 +72,10 @@ class ColourMaps:
             "colour-maps: those of dark photo, encoder and reference, on one scale; the reference.",
         )
         return studies.Findings(
-            studies.Table(("colour map of", "distance to the reference's"), rows), notes, pictures
+            studies.Table(("colour map of", "distance to the reference's"), rows),
+            notes,
+            pictures,
+            {"pairs": len(distances)},
         )
 
 

@@ -86,7 +86,8 @@ class CrossDataset:
                 met = [_met(guard, of) for of in ("trained", "chosen")]
                 rows.append((model, name, len(scores.rows), *(found.get(column) for column in names), *met))
         header = ("model", "measured on", "photos", *names, "seen in training", "seen in choosing")
-        return studies.Findings(studies.Table(header, rows), [*dict.fromkeys(notes), SHARED])
+        photos = {name: len(cases) for name, (cases, _, _) in sets.items()}
+        return studies.Findings(studies.Table(header, rows), [*dict.fromkeys(notes), SHARED], photos=photos)
 
 
 def _read(

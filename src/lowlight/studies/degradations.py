@@ -76,7 +76,7 @@ class Degradations:
             "Noise: Gaussian, its mean made exactly 0 and its mean absolute value exact; the paper does not name its own.",
             "Bits per dimension: levels rounded, with noise of one level; only for models trained with noise.",
         )
-        return studies.Findings(studies.Table(columns, rows), notes)
+        return studies.Findings(studies.Table(columns, rows), notes, photos={"pairs": len(true)})
 
 
 def degraded(

@@ -158,7 +158,9 @@ class FewShot:
             "The published deviations are over photos; its SSIM is of grey; which LPIPS is not said.",
             "Published on 15 photos, 14 of whose scenes are in LOL's training part: heights do not compare.",
         ]
-        return studies.Findings(studies.Table(tuple(header), rows), list(dict.fromkeys(notes)))
+        return studies.Findings(
+            studies.Table(tuple(header), rows), list(dict.fromkeys(notes)), photos={"judged": len(cases)}
+        )
 
 
 def _spread(lists: Sequence[Sequence[float]]) -> tuple[studies.Cell, studies.Cell, studies.Cell]:

@@ -76,7 +76,8 @@ class LightnessControl:
             "Large errors are photos in which no value below white is left to raise.",
         )
         assert shown is not None  # noqa: S101
-        return studies.Findings(studies.Table(columns, rows), notes, {"lightness": shown})
+        photos = {"scenes": len(scenes), "exposures": sum(map(len, scenes))}
+        return studies.Findings(studies.Table(columns, rows), notes, {"lightness": shown}, photos)
 
 
 def _enhance(model: enhancer.Enhancer, dark: Photo, lightness: float) -> Photo:

@@ -112,7 +112,7 @@ class Noise:
                 f"The dimmer was trained on photos or scenes of these: {listed([leak.name for leak in leaks])}."
             )
         pictures = {"histograms": histograms(pooled), "patches": sheet(*zip(*chosen, strict=True))}
-        return studies.Findings(studies.Table(columns, rows), notes, pictures)
+        return studies.Findings(studies.Table(columns, rows), notes, pictures, {"pairs": len(marks)})
 
 
 def variants(dimmer: Dimmer, scene: Scene, factor: float | None, seed: int) -> dict[str, Pixels]:

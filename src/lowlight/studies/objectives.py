@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from lowlight import studies
-from lowlight.studies._shared import Training, train
+from lowlight.studies._shared import Training, findings, train
 
 
 class Objectives:
@@ -43,7 +43,4 @@ class Objectives:
             "whole network, L1": train(settings, ["stage=pixels", *by_l1], folder / "l1", say),
             "whole network, likelihood": train(settings, [], folder / "likelihood", say),
         }
-        columns = ("training", *next(iter(scores.values())))
-        note = "The scores are those of the validation that chose the weights: read differences, not heights."
-        rows: list[tuple[studies.Cell, ...]] = [(name, *found.values()) for name, found in scores.items()]
-        return studies.Findings(studies.Table(columns, rows), [note])
+        return findings(settings, "training", scores)

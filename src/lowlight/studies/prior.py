@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lowlight import studies
-from lowlight.studies._shared import Training, train
+from lowlight.studies._shared import Training, findings, train
 
 
 class Prior:
@@ -26,12 +26,9 @@ class Prior:
 
     def run(self, settings: Training, folder: Path, say: studies.Say) -> studies.Findings:
         """A row a training, with the scores of the weights that validation chose."""
-        none = train(settings, ["config.colour_prior=false"], folder / "none", say)
-        scores = {"no colour map": none}
+        scores = {"no colour map": train(settings, ["config.colour_prior=false"], folder / "none", say)}
         for share in (0.5, 0.2):
             changes = [f"settings.reference_share={share}"]
             title = f"reference's map in {share} of the steps"
             scores[title] = train(settings, changes, folder / f"share{share}", say)
-        note = "The scores are those of the validation that chose the weights: read differences, not heights."
-        rows: list[tuple[studies.Cell, ...]] = [(name, *found.values()) for name, found in scores.items()]
-        return studies.Findings(studies.Table(("prior", *none), rows), [note])
+        return findings(settings, "prior", scores)

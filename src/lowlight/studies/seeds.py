@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import field_validator
 
 from lowlight import studies
-from lowlight.studies._shared import Training, train
+from lowlight.studies._shared import Training, findings, train
 
 
 class Seeds:
@@ -31,12 +31,12 @@ class Seeds:
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """A row a seed with the scores of the weights that validation chose, then their mean and deviation."""
-        scores = [train(settings, [f"seed={seed}"], folder / f"seed{seed}", say) for seed in settings.seeds]
-        rows: list[tuple[studies.Cell, ...]] = [
-            (str(seed), *found.values()) for seed, found in zip(settings.seeds, scores, strict=True)
-        ]
-        table = np.array([list(found.values()) for found in scores])
-        rows.append(("mean", *map(float, table.mean(axis=0))))
-        rows.append(("deviation", *map(float, table.std(axis=0, ddof=1))))
-        note = "The scores are those of the validation that chose the weights: read differences, not heights."
-        return studies.Findings(studies.Table(("seed", *scores[0]), rows), [note])
+        scores = {
+            str(seed): train(settings, [f"seed={seed}"], folder / f"seed{seed}", say)
+            for seed in settings.seeds
+        }
+        names = list(next(iter(scores.values())))
+        table = np.array([list(found.values()) for found in scores.values()])
+        for title, values in (("mean", table.mean(axis=0)), ("deviation", table.std(axis=0, ddof=1))):
+            scores[title] = dict(zip(names, map(float, values), strict=True))
+        return findings(settings, "seed", scores)

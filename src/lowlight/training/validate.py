@@ -103,12 +103,17 @@ def named(scores: Scores) -> dict[str, float]:
     }
 
 
-def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
+def files_of(chosen: ValidationSet, root: Path) -> list[tuple[str, Path, Path]]:
+    """Name, dark photo and reference of each pair that is validated on."""
     files = pair_files(chosen.pairs, root)
     if chosen.limit is not None and chosen.limit < len(files):
         files = [files[index * len(files) // chosen.limit] for index in range(chosen.limit)]
+    return files
+
+
+def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
     pairs = []
-    for _, dark, light in files:
+    for _, dark, light in files_of(chosen, root):
         names = picture_name(dark, root), picture_name(light, root)
         pair = _Pair(names, read_pixels(dark), read_pixels(light))
         check_sizes(dark, pair.dark.shape, light, pair.light.shape)
