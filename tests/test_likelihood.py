@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,6 +27,7 @@ from pictures import smooth
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +98,7 @@ def test_surprise_is_beyond_what_the_density_draws(judge: Judge) -> None:
     given = judge.given(numbers("input")["dark"])
     light = numbers("input")["reference"] / np.float32(255)
     generator = torch.Generator().manual_seed(3)
-    drawn = [given._density.draw(generator)[0].permute(1, 2, 0).numpy().clip(0, 1) for _ in range(3)]
+    drawn = [given.density.draw(generator)[0].permute(1, 2, 0).numpy().clip(0, 1) for _ in range(3)]
     expected = np.median([given.bits(each) for each in drawn], axis=0)
     found, other = (given.map("surprise", light, 3, seed) for seed in (3, 4))
     np.testing.assert_allclose(found, given.bits(light) - expected, atol=1e-4)
@@ -105,7 +108,7 @@ def test_surprise_is_beyond_what_the_density_draws(judge: Judge) -> None:
 def test_colours_off_are_told_from_lightness_and_from_noise(judge: Judge) -> None:
     """The likeliest picture is clipped, as all are."""
     given = judge.given(numbers("input")["dark"])
-    likeliest = given._density.likeliest()[0].permute(1, 2, 0).numpy()
+    likeliest = given.density.likeliest()[0].permute(1, 2, 0).numpy()
     assert np.abs(likeliest).max() > 1
     right = likeliest.clip(0, 1)
     assert given.map("colours", right).max() == pytest.approx(0, abs=1e-3)
@@ -165,6 +168,33 @@ def test_slopes_are_ranked() -> None:
     slopes = np.array([[0.0, 5e6], [3e-9, 1.0]], np.float32)
     assert paint("slopes", slopes)[..., 1].tolist() == [[64, 255], [128, 191]]
     assert paint("slopes", np.ones((2, 3), np.float32)).tolist() == [[[255] * 3] * 3] * 2
+
+
+# What is measured
+
+
+@pytest.fixture(scope="module")
+def benchmark() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark", ROOT / "benchmarks" / "likelihood.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_measured_tables_stand_on_the_page(benchmark: ModuleType) -> None:
+    page = benchmark.PAGE.read_text()
+    measured = json.loads(benchmark.RESULTS.read_text())
+    assert benchmark.fill(page, measured) == page
+    assert f"| reference | {measured['candidates']['lol']['reference']['bits']:.1f} |" in page
+
+
+def test_shares_of_pairs(benchmark: ModuleType) -> None:
+    values = np.array([[5, 1], [3, 3]], np.float32)
+    inside = np.array([[True, False], [True, False]])
+    # Of four pairs 5 is higher than both, 3 than one and like the other.
+    assert benchmark.share_higher(values, inside) == 3.5 / 4
 
 
 # What cannot be

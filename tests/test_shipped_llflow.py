@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageFilter
 
 import lowlight
 from lowlight import statistics
@@ -30,3 +32,22 @@ def test_more_brightness_is_a_lighter_picture(llflow: Enhancer, name: str) -> No
         for each in (-0.4, -0.2, 0.0, 0.2, 0.4)
     ]
     assert (np.diff(means) > 0).all(), means
+
+
+def test_surprise_shows_noise_and_blur_where_they_are(one_thread: None) -> None:
+    """In a picture that the density has drawn itself, of which nothing is surprising."""
+    from lowlight.likelihoods import Judge
+
+    low = read_photo(CLONE / "examples" / "coffee.jpg").samples[100:220, 200:360]
+    given = Judge.load(CLONE / "models" / "llflow-torch.safetensors").given(low)
+    drawn = given.density.draw(torch.Generator().manual_seed(5))[0].permute(1, 2, 0).numpy().clip(0, 1)
+    noise = np.random.default_rng(0).normal(0, 8 / 255, drawn.shape).astype(np.float32)
+    soft = Image.fromarray(np.rint(drawn * 255).astype(np.uint8)).filter(ImageFilter.GaussianBlur(1.5))
+    stitched = drawn.copy()
+    stitched[:, :48] += noise[:, :48]
+    stitched[:, -48:] = np.asarray(soft)[:, -48:] / np.float32(255)
+    surprise = given.map("surprise", stitched)
+    noisy, right, blurred = (surprise[:, part].mean() for part in np.s_[:48, 56:-56, -48:])
+    assert abs(right) < 1
+    assert noisy > right + 3
+    assert blurred < right - 1

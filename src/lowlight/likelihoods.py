@@ -95,7 +95,7 @@ class Given:
 
     def __init__(self, density: Density, shape: tuple[int, ...], multiple: int) -> None:
         """shape: (height, width, 3) of the dark photo."""
-        self._density = density
+        self.density = density
         self._shape = shape
         self._multiple = multiple
         self._expected: dict[tuple[int, int], Array] = {}
@@ -123,7 +123,7 @@ class Given:
         if (draws, seed) not in self._expected:
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
-                pictures = (self._density.draw(generator).clamp(0, 1) for _ in range(draws))
+                pictures = (self.density.draw(generator).clamp(0, 1) for _ in range(draws))
                 found = [self._cropped(self._bits(picture)) for picture in pictures]
             self._expected[draws, seed] = np.median(found, axis=0)
         return self._expected[draws, seed]
@@ -165,7 +165,7 @@ class Given:
     @cached_property
     def _likeliest(self) -> Tensor:
         with torch.no_grad():
-            return self._density.likeliest().clamp(0, 1)
+            return self.density.likeliest().clamp(0, 1)
 
     def _tensor(self, picture: Array) -> Tensor:
         if picture.shape != self._shape:
@@ -176,7 +176,7 @@ class Given:
         return _tensor(picture, self._multiple)
 
     def _bits(self, x: Tensor) -> Tensor:
-        return self._density.log_likelihood(x)[0] / -math.log(2)
+        return self.density.log_likelihood(x)[0] / -math.log(2)
 
     def _cropped(self, places: Tensor) -> Array:
         height, width = self._shape[:2]
