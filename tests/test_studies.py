@@ -117,7 +117,7 @@ def test_lightness_is_reached_and_matches_the_exposure(tmp_path: Path) -> None:
     assert [row["wanted"] for row in rows] == [0.2, 0.4]
     assert all(row["largest error"] < 0.01 for row in rows)
     assert sum(row["exposures near it"] for row in rows) == 4  # two lighter exposures of two scenes
-    assert all(row["psnr"] > 15 for row in rows if row["exposures near it"])
+    assert all(row["reference_lightness.psnr"] > 15 for row in rows if row["exposures near it"])
 
 
 def test_sequences_that_are_none_are_refused(tmp_path: Path) -> None:

@@ -143,15 +143,14 @@ def evaluate(
 
     guard = plan.look_for_leaks(cases, weights, trained_on or [], photos.benchmark)
     warnings = plan.warnings_of(recipe, photos.faults, cases)
-    if as_json:
-        _say(*guard.lines, *warnings)
-    else:  # before the first score, and only here
-        _print(*report.opening(description, photos.data, len(cases), guard, warnings))
-    said = len(warnings)
     if train is not None:
         constant = plan.fit_constant(system, *train, cases)
     if constant is not None and "constant" in columns:
         warnings.append(f"constant {'lightness' if is_model else 'gain'}: {constant:g}")
+    if as_json:
+        _say(*guard.lines, *warnings)
+    else:  # before the first score, and only here
+        _print(*report.opening(description, photos.data, len(cases), guard, warnings))
     with _progress(len(cases)) as advance:
         scores = scoring.score(
             system,
@@ -182,7 +181,7 @@ def evaluate(
     if as_json:
         print(report.to_json(found), end="")
     else:
-        _print(*(f"note: {warning}" for warning in found.warnings[said:]))
+        _print(*(f"note: {warning}" for warning in found.warnings[len(warnings) :]))
         _print_numbers(found, output)
     if found.failed or (metrics is not None and any(column.missing for column in found.columns)):
         raise typer.Exit(1)

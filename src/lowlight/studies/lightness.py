@@ -64,14 +64,15 @@ class LightnessControl:
                 shown = sheet([each.samples for each in (dark, *results)], titles=titles)
         rows = []
         for wanted in settings.wanted:
-            quality = np.array(matched[wanted]).reshape(-1, 2)
-            scores = (None, None) if len(quality) == 0 else tuple(map(float, quality.mean(axis=0)))
+            pairs = np.array(matched[wanted]).reshape(-1, 2)
+            scores = (None, None) if len(pairs) == 0 else tuple(map(float, pairs.mean(axis=0)))
             worst, middle = float(np.max(errors[wanted])), float(np.mean(errors[wanted]))
-            rows.append((wanted, middle, worst, len(quality), *scores))
-        columns = ("wanted", "mean error", "largest error", "exposures near it", "psnr", "ssim")
+            rows.append((wanted, middle, worst, len(pairs), *scores))
+        quality = ("reference_lightness.psnr", "reference_lightness.ssim")
+        columns = ("wanted", "mean error", "largest error", "exposures near it", *quality)
         notes = (
             f"The darkest of each of {len(scenes)} scenes' exposures is the input.",
-            "psnr and ssim compare it, driven to the exact mean of a lighter exposure, with that exposure.",
+            "reference_lightness: it is driven to the exact mean of a lighter exposure, and compared with that.",
             "Each lighter exposure counts in the row of the nearest wanted lightness.",
             "Large errors are photos in which no value below white is left to raise.",
         )
