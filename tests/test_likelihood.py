@@ -123,7 +123,7 @@ def test_colours_off_are_told_from_lightness_and_from_noise(judge: Judge) -> Non
 
 
 class Toy:
-    """All numbers are Gaussian around a half, 1/16 wide. The second picture drawn has blown up."""
+    """All numbers are Gaussian around a half, 1/16 wide. The second and third picture drawn have blown up."""
 
     WIDTH = 1 / 16
 
@@ -137,8 +137,8 @@ class Toy:
     def draw(self, generator: torch.Generator) -> torch.Tensor:
         picture = 0.5 + self.WIDTH * torch.randn(1, 3, 16, 24, generator=generator)
         self.drawn += 1
-        if self.drawn == 2:
-            picture[:] = 1e30
+        if self.drawn in (2, 3):
+            picture[:] = 1e30 if self.drawn == 2 else torch.nan
         return picture
 
     def likeliest(self) -> torch.Tensor:

@@ -118,12 +118,12 @@ class Given:
         """The median over ``draws`` pictures of the density's own, clipped as photos are, of their ``bits``.
 
         (height, width); computed once. Not the mean: a flow that is run backwards from noise may blow up at a
-        place, and its clipped square would tell nothing there.
+        place, beyond what is finite, and what is clipped there would tell nothing.
         """
         if (draws, seed) not in self._expected:
             generator = torch.Generator().manual_seed(seed)
             with torch.no_grad():
-                pictures = (self.density.draw(generator).clamp(0, 1) for _ in range(draws))
+                pictures = (self.density.draw(generator).nan_to_num().clamp(0, 1) for _ in range(draws))
                 found = [self._cropped(self._bits(picture)) for picture in pictures]
             self._expected[draws, seed] = np.median(found, axis=0)
         return self._expected[draws, seed]
