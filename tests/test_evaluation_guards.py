@@ -132,6 +132,12 @@ def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     ]
     leak = look_for_leaks([case], {"trained": [mark(TRAINED[0])]}, "no marks")
     assert leak.lines == ["1 of 1 photos were trained on: a"]
+    known = {"trained": [mark(TRAINED[1])], "chosen": [mark(TRAINED[0])]}
+    chosen = look_for_leaks([case], known, "no marks")
+    assert chosen.lines == [  # the warning first
+        "the checkpoint was chosen by its score on 1 of these 1 photos: their scores are too good: a",
+        f"in the training itself {clean.lines[0]}",
+    ]
 
 
 def test_dark_twins_that_were_made_have_no_mark(tmp_path: Path) -> None:

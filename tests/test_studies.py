@@ -96,7 +96,12 @@ def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:
     assert record["weights"] == {"dimma": weights.open_weights("dimma").sha256}
     assert record["made"]["onnxruntime"]
     assert record["table"]["rows"][0][0] == 0.3
-    assert "| wanted | mean error |" in (tmp_path / "out" / "lightness.md").read_text()
+    page = (tmp_path / "out" / "lightness.md").read_text()
+    assert "| wanted | mean error |" in page
+    said = re.search(r"^dimma: training photos: no photo or scene was found .*$", done.stdout, re.MULTILINE)
+    assert said is not None
+    assert said[0] in page
+    assert said[0] in record["notes"]
     assert (tmp_path / "out" / "lightness.png").exists()
 
 
@@ -203,6 +208,36 @@ def rows_of(findings: studies.Findings) -> dict[Any, dict[str, Any]]:
     return {row[0]: dict(zip(findings.table.columns, row, strict=True)) for row in findings.table.rows}
 
 
+@pytest.mark.parametrize(
+    "name", ["lightness", "brightness", "activation", "degradations", "against-l1", "colour-maps"]
+)
+def test_photos_that_a_judged_model_was_trained_on_are_named(
+    name: str, pairs: tuple[str, ...], tmp_path: Path
+) -> None:
+    seen = {"trained": [smooth(40, 48, 1) // 8], "chosen": [smooth(40, 48, 2)]}
+    marks = {of: guards.pack(map(guards.mark, photos)) for of, photos in seen.items()}
+    tiny_density.write(tmp_path / "tiny.safetensors", seen=marks)
+    low, reference, model = pairs
+    settings: tuple[str, ...] = (low, reference)
+    which = "1"
+    if name == "lightness":
+        for file in ("0.png", "1.png"):
+            (tmp_path / "scenes" / "a").mkdir(parents=True, exist_ok=True)
+            (tmp_path / "scenes" / "a" / file).symlink_to(tmp_path / "low" / file)
+        settings, which = (f"photos={tmp_path / 'scenes'}", "wanted=[0.4]"), "a/1"
+    elif name == "brightness":
+        settings = (low, "brightness=[0, 0.1]")
+    elif name == "activation":
+        settings = (low, reference, f"results={tmp_path / 'low'}")
+    elif name == "degradations":
+        settings = (low, reference, "draws=1")
+    notes = run(name, tmp_path / "out", *settings, model).notes
+    assert re.fullmatch(rf"tiny: training photos: 1 of [23] photos were trained on: {which}\.", notes[0])
+    if name != "lightness":
+        said = "tiny: training photos: the checkpoint was chosen by its score on"
+        assert re.match(rf"{said} (the scenes of )?1 of these 3 photos: .* too good: 2\.", notes[1])
+
+
 def test_noise_is_unlikely_and_light_is_not(pairs: tuple[str, ...], tmp_path: Path) -> None:
     findings = run("degradations", tmp_path / "out", *pairs, "draws=1")
     rows = rows_of(findings)
@@ -235,7 +270,7 @@ def test_equal_l1_is_told_apart(pairs: tuple[str, ...], tmp_path: Path) -> None:
     rows = rows_of(findings)
     assert rows["slightly lighter"]["L1 of 255"] == rows["noisy"]["L1 of 255"] == 5.43
     assert rows["slightly lighter"]["log-likelihood"] > rows["noisy"]["log-likelihood"]
-    assert "on 2 of 2 photos" in findings.notes[0]
+    assert "on 2 of 2 photos" in findings.notes[1]
     assert (tmp_path / "out" / "against-l1.png").exists()
 
 
@@ -245,7 +280,7 @@ def test_brightness_rises(pairs: tuple[str, ...], tmp_path: Path) -> None:
     means = [row["mean"] for row in rows_of(findings).values()]
     assert list(rows_of(findings)) == [-0.4, -0.2, 0.0, 0.2, 0.4]
     assert means == sorted(set(means))
-    assert findings.notes[0] == "The mean rises with every step on 3 of 3 photos."
+    assert findings.notes[1] == "The mean rises with every step on 3 of 3 photos."
     assert findings.pictures["brightness"].shape == (
         160 + 32,
         6 * 198 + 6,
@@ -264,13 +299,13 @@ def test_the_map_is_higher_where_the_picture_is_wrong(pairs: tuple[str, ...], tm
     assert made["mean slope"] > 2 * true["mean slope"]
     assert made["mean of the map"] > true["mean of the map"] + 50
     assert made["mean surprise"] > true["mean surprise"] + 8
-    assert "on 3 of 3 photos" in findings.notes[0]
+    assert "on 3 of 3 photos" in findings.notes[1]
     # A maker that gives the references has nothing to be found.
     same = run("activation", tmp_path / "same", *pairs, f"results={tmp_path / 'high'}")
     made, true = rows_of(same).values()
     assert made["mean slope"] == pytest.approx(true["mean slope"])
     assert made["mean surprise"] == pytest.approx(true["mean surprise"])
-    assert "on 0 of 3 photos" in same.notes[0]
+    assert "on 0 of 3 photos" in same.notes[1]
 
 
 def test_colour_maps_are_those_of_the_network(pairs: tuple[str, ...], tmp_path: Path) -> None:
@@ -521,7 +556,7 @@ def test_a_camera_s_own_dimmer_is_nearest(camera: tuple[str, ...], tmp_path: Pat
     assert dimmed["red"] == pytest.approx(real["red"], rel=0.05)
     assert real["correlation of neighbours"] == pytest.approx(-0.05, abs=0.03)
     assert findings.pictures["patches"].shape == (2 * 166 + 6, 6 * 206 + 6, 3)
-    assert not any("was trained on" in note for note in findings.notes)
+    assert "camera: training photos: whether these photos were trained on is unknown" in findings.notes[0]
 
 
 def test_grain_is_a_correlation_that_no_dimmer_has(camera: tuple[str, ...], tmp_path: Path) -> None:
@@ -559,7 +594,7 @@ def test_photos_that_the_dimmer_was_made_from_are_named(camera: tuple[str, ...],
     seen = {"trained": guards.pack([guards.mark(smooth(64, 80, 2))])}
     save_dimmer(tmp_path / "camera.safetensors", tiny.dimmer(), name="camera", licence="CC0", seen=seen)
     notes = run("noise", tmp_path / "out", *camera, "photos=6").notes
-    assert "The dimmer was trained on photos or scenes of these: 2." in notes
+    assert "camera: training photos: 1 of 6 photos were trained on: 2." in notes
 
 
 # Across data sets

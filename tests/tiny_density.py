@@ -32,8 +32,8 @@ def make() -> Network:
     return network.eval()
 
 
-def write(path: Path, noise: float | None = 255) -> Path:
-    """Its weights file. noise: the levels of the noise that the header says it was trained with."""
+def write(path: Path, noise: float | None = 255, seen: dict[str, str] | None = None) -> Path:
+    """Its weights file. noise: the levels of the noise that the header says it was trained with. seen: the marks in it."""
     network = make()
     header = weights.Header(
         name="tiny",
@@ -41,6 +41,7 @@ def write(path: Path, noise: float | None = 255) -> Path:
         config=network.config.model_dump(mode="json"),
         licence="none",
         noise_levels=noise,
+        seen=seen or {},
     )
     weights.save_safetensors(
         path, header, {name: each.numpy() for name, each in network.state_dict().items()}

@@ -199,9 +199,17 @@ def warnings_of(preset: protocols.Preset | None, faults: Sequence[str], cases: S
 
 
 def look_for_leaks(
-    cases: Sequence[Case], weights: Weights | None, trained_on: Sequence[Path], benchmark: Benchmark | None
+    cases: Sequence[Case],
+    weights: Weights | None,
+    trained_on: Sequence[Path] = (),
+    benchmark: Benchmark | None = None,
+    *,
+    help_: str = "; --trained-on DIR looks",
 ) -> scoring.Guard:
-    """Compare the photos with the marks of the weights and of folders of training photos."""
+    """Compare the photos with the marks of the weights and of folders of training photos.
+
+    help_: what a user may do where there are no marks.
+    """
     known = {} if weights is None else guards.read_seen(weights.header.seen, weights.path)
     for folder in trained_on:
         marks = [mark for _, mark in benchmarks.mark_files(pairing.photos_in(folder, deep=True))]
@@ -209,7 +217,7 @@ def look_for_leaks(
     why = "the weights hold no marks of their training photos (imported or older)"
     if weights is None:
         why = "pictures say nothing of training"
-    unknown = f"whether these photos were trained on is unknown: {why}; --trained-on DIR looks"
+    unknown = f"whether these photos were trained on is unknown: {why}{help_}"
     guard = scoring.look_for_leaks(cases, known, unknown)
     said = [] if weights is None or benchmark is None else benchmark.shared_with(weights.header.data)
     return guard.model_copy(update={"lines": [*guard.lines, *said]})

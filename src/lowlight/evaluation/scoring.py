@@ -377,19 +377,25 @@ def look_for_leaks(
                 continue
     leaks = guards.find_leaks(known, marks)
     lines = []
+    chosen = "the checkpoint was chosen by its score on"
     for of, kind, words in (
-        ("trained", "photo", "photos were trained on"),
-        ("trained", "scene", "photos show scenes that were trained on (a copy, or another exposure)"),
-        ("chosen", "photo", "photos chose this checkpoint among others: their scores are too good"),
-        ("chosen", "scene", "photos show scenes that chose this checkpoint: their scores are too good"),
+        ("trained", "photo", "{} of {} photos were trained on"),
+        (
+            "trained",
+            "scene",
+            "{} of {} photos show scenes that were trained on (a copy, or another exposure)",
+        ),
+        ("chosen", "photo", f"{chosen} {{}} of these {{}} photos: their scores are too good"),
+        ("chosen", "scene", f"{chosen} the scenes of {{}} of these {{}} photos: their scores are too good"),
     ):
         if names := [leak.name for leak in leaks if (leak.of, leak.kind) == (of, kind)]:
-            lines.append(f"{len(names)} of {len(marks)} {words}: {listed(names)}")
+            lines.append(f"{words.format(len(names), len(marks))}: {listed(names)}")
     count = len(known.get("trained", ()))
     if not any(leak.of == "trained" for leak in leaks):
-        lines.insert(
-            0,
-            f"no photo or scene was found among the marks of {count} training photos (crops and mirrored copies are not found)",
+        where = "in the training itself " if leaks else ""
+        lines.append(
+            f"{where}no photo or scene was found among the marks of {count} training photos "
+            "(crops and mirrored copies are not found)"
         )
     return Guard(known=True, trained=count, leaks=leaks, lines=lines)
 

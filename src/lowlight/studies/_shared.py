@@ -1,4 +1,4 @@
-"""What studies share: pairs of photos, trainings from a recipe, sheets of pictures."""
+"""What studies share: pairs of photos, what models have met, trainings from a recipe, sheets of pictures."""
 
 from __future__ import annotations
 
@@ -34,6 +34,18 @@ class Pairs(studies.Settings):
     """A file with a name a line: only these."""
     photos: int | None = Field(None, ge=1)
     """At most, spread evenly; default: all."""
+
+
+def met(model: str | Path, cases: Sequence[Case]) -> list[str]:
+    """What is known of a model having met these photos, as ``lowlight evaluate`` says it."""
+    from lowlight.evaluation.plan import look_for_leaks
+    from lowlight.weights import open_weights
+
+    weights = open_weights(model)
+    return [
+        f"{weights.path.stem}: training photos: {line}."
+        for line in look_for_leaks(cases, weights, help_="").lines
+    ]
 
 
 @dataclass(frozen=True)

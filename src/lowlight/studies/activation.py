@@ -12,7 +12,7 @@ from lowlight import places, studies
 from lowlight.errors import PhotoError
 from lowlight.methods import Samples
 from lowlight.photo import to_float
-from lowlight.studies._shared import Pairs, read_scenes, sheet
+from lowlight.studies._shared import Pairs, cases_of, met, read_scenes, sheet
 
 
 class Activation:
@@ -66,6 +66,7 @@ class Activation:
             for side, title in enumerate(("result", "reference"))
         ]
         notes = (
+            *met(settings.model, cases_of(settings)),
             f"The map is higher on the result's half on {higher} of {len(photos)} photos.",
             "Slope: 2-norm over the channels of the gradient of the published NLL. Map: slopes equalised, 0 to 255.",
             "Surprise: bits a position beyond those of pictures that the model draws itself.",

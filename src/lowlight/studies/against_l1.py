@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lowlight import places, studies
 from lowlight.photo import to_float
-from lowlight.studies._shared import Pairs, noise, read_scenes, sheet
+from lowlight.studies._shared import Pairs, cases_of, met, noise, read_scenes, sheet
 
 
 class AgainstL1:
@@ -58,6 +58,7 @@ class AgainstL1:
         ]
         told = int(np.sum(values[:, 1] > values[:, 2]))
         note = f"The lighter picture is more likely than the noisy one on {told} of {len(found)} photos."
+        notes = (*met(settings.model, cases_of(settings)), note)
         assert shown is not None  # noqa: S101
         table = studies.Table(("picture", "L1 of 255", "log-likelihood"), rows)
-        return studies.Findings(table, [note], {"against-l1": shown}, {"pairs": len(found)})
+        return studies.Findings(table, notes, {"against-l1": shown}, {"pairs": len(found)})

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lowlight import enhancer, photo, statistics, studies
-from lowlight.evaluation.pairing import photos_in
-from lowlight.studies._shared import sheet, spread
+from lowlight.evaluation.pairing import Case, photos_in
+from lowlight.studies._shared import met, sheet, spread
 
 PLOT = 480, 360
 """Width and height of the plot, pixels."""
@@ -39,7 +39,8 @@ class Brightness:
         model = enhancer.load(settings.model)
         means: list[list[float]] = []
         shown: NDArray[np.uint8] | None = None
-        for name, path in spread(list(photos_in(settings.low).items()), settings.photos):
+        files = spread(list(photos_in(settings.low).items()), settings.photos)
+        for name, path in files:
             say(name)
             low = photo.read_photo(path)
             results = [
@@ -55,11 +56,14 @@ class Brightness:
             for each, column in zip(settings.brightness, values.T, strict=True)
         ]
         rising = int(np.sum((np.diff(values) > 0).all(axis=1)))
+        cases = [Case(name, None, path, None) for name, path in files]
         note = f"The mean rises with every step on {rising} of {len(values)} photos."
         assert shown is not None  # noqa: S101
         pictures = {"brightness": shown, "brightness-lines": _plot(settings.brightness, values)}
         table = studies.Table(("brightness", "mean", "darkest photo", "lightest photo"), rows)
-        return studies.Findings(table, [note], pictures, {"dark photos": len(values)})
+        return studies.Findings(
+            table, [*met(settings.model, cases), note], pictures, {"dark photos": len(values)}
+        )
 
 
 def _plot(across: tuple[float, ...], values: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from lowlight import places, studies, weights
 from lowlight.errors import UseError
 from lowlight.methods import Array
 from lowlight.photo import to_float
-from lowlight.studies._shared import Pairs, read_scenes, sheet
+from lowlight.studies._shared import Pairs, cases_of, met, read_scenes, sheet
 
 
 class ColourMaps:
@@ -67,6 +67,7 @@ class ColourMaps:
         rows = [("dark photo", float(of_dark)), ("encoder", float(of_encoder))]
         nearer = sum(encoder < dark for dark, encoder in distances)
         notes = (
+            *met(settings.model, cases_of(settings)),
             f"The encoder's map is nearer than the dark photo's on {nearer} of {len(distances)} photos.",
             "inputs: log photo, equalised photo, colour map, noise map, each on a scale of its own.",
             "colour-maps: those of dark photo, encoder and reference, on one scale; the reference.",

@@ -76,7 +76,9 @@ class CrossDataset:
             for name, (cases, benchmark, _) in sets.items():
                 say(f"{model} on {name}, {len(cases)} photos")
                 folders = [settings.trained_on[model]] if model in settings.trained_on else []
-                guard = plan.look_for_leaks(cases, weights, folders, benchmark)
+                guard = plan.look_for_leaks(
+                    cases, weights, folders, benchmark, help_="; trained_on={MODEL: DIR} looks"
+                )
                 notes += [f"{model} on {name}: {line}." for line in guard.lines]
                 scores = scoring.score(system, cases, _measurable(columns, cases[0]))
                 notes += [f"{model} on {name}: {photo}: {why}" for photo, why in scores.failed.items()]

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from lowlight import places, studies
 from lowlight.photo import to_float
-from lowlight.studies._shared import Pairs, noise, read_scenes
+from lowlight.studies._shared import Pairs, cases_of, met, noise, read_scenes
 
 
 class Degradations:
@@ -72,6 +72,7 @@ class Degradations:
             "less likely than reference",
         )
         notes = (
+            *met(settings.model, cases_of(settings)),
             f"Means over {len(true)} photos; less is more likely. The prior's mean is the encoder's colour map.",
             "Noise: Gaussian, its mean made exactly 0 and its mean absolute value exact; the paper does not name its own.",
             "Bits per dimension: levels rounded, with noise of one level; only for models trained with noise.",

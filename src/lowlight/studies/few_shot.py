@@ -15,7 +15,7 @@ from lowlight.errors import PhotoError
 from lowlight.evaluation import plan, scoring
 from lowlight.evaluation.pairing import Case
 from lowlight.files import write_file
-from lowlight.studies._shared import Pairs, cases_of
+from lowlight.studies._shared import Pairs, cases_of, met
 from lowlight.weights import Weights, open_weights
 
 ALONE, DETERMINISTIC, MIXTURE, TUNED = (
@@ -128,9 +128,7 @@ class FewShot:
         found: dict[tuple[str, int], list[Values]] = {}
         notes: list[str] = []
         if start is not None:
-            notes += [
-                f"{settings.start}: {line}." for line in plan.look_for_leaks(cases, start, [], None).lines
-            ]
+            notes += met(start.path, cases)
         for shots in settings.shots:
             for chosen in settings.lists:
                 names = chosen[:shots]
@@ -218,7 +216,7 @@ class _Experiment:
         for name, why in scores.failed.items():
             raise PhotoError(f"{name}: {why}")
         notes += [f"{each.metric}: {each.missing}" for each in scores.columns if each.missing]
-        guard = plan.look_for_leaks(cases, open_weights(path), [], None)
+        guard = plan.look_for_leaks(cases, open_weights(path))
         if guard.leaks:
             notes += [f"{self.folder.name}: {line}." for line in guard.lines]
         return {

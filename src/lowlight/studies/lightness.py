@@ -13,8 +13,9 @@ from lowlight import enhancer, photo, statistics, studies
 from lowlight.errors import PhotoError
 from lowlight.evaluation import metrics
 from lowlight.evaluation.files import to_picture
+from lowlight.evaluation.pairing import Case
 from lowlight.photo import Photo
-from lowlight.studies._shared import sheet, spread
+from lowlight.studies._shared import met, sheet, spread
 
 
 class LightnessControl:
@@ -70,7 +71,11 @@ class LightnessControl:
             rows.append((wanted, middle, worst, len(pairs), *scores))
         quality = ("reference_lightness.psnr", "reference_lightness.ssim")
         columns = ("wanted", "mean error", "largest error", "exposures near it", *quality)
+        cases = [
+            Case(f"{file.parent.name}/{file.stem}", None, file, None) for each in scenes for file in each
+        ]
         notes = (
+            *met(settings.model, cases),
             f"The darkest of each of {len(scenes)} scenes' exposures is the input.",
             "reference_lightness: it is driven to the exact mean of a lighter exposure, and compared with that.",
             "Each lighter exposure counts in the row of the nearest wanted lightness.",

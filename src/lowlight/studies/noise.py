@@ -15,13 +15,10 @@ from pydantic import Field
 
 from lowlight import studies
 from lowlight.errors import UseError
-from lowlight.evaluation import guards
-from lowlight.evaluation.pairing import listed
 from lowlight.methods.dimma.calibration import WINDOW, inner, is_flat, local_mean
 from lowlight.methods.dimma.dimmer import Dimmer, load_dimmer
 from lowlight.statistics import to_8_bits
-from lowlight.studies._shared import Pairs, Scene, read_scenes, sheet, spread
-from lowlight.weights import open_weights
+from lowlight.studies._shared import Pairs, Scene, cases_of, met, read_scenes, sheet, spread
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float64]
@@ -57,9 +54,8 @@ class Noise:
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """Distances are earth mover's, in levels of 255."""
-        dimmer, weights = load_dimmer(settings.model), open_weights(settings.model)
+        dimmer = load_dimmer(settings.model)
         found: dict[str, list[Measured]] = {}
-        marks: dict[str, list[bytes]] = {}
         patches: list[tuple[Pixels, Pixels]] = []
         for scene in read_scenes(settings):
             say(scene.name)
@@ -67,9 +63,8 @@ class Noise:
             flat = is_flat(pictures["undimmed"].mean(axis=2))
             for kind, picture in pictures.items():
                 found.setdefault(kind, []).append(measure(picture, flat))
-            marks[scene.name] = [guards.mark(pictures[kind]) for kind in ("real", "undimmed")]
             patches.append((_patch(pictures["real"]), _patch(pictures["dimmed"])))
-        if len(marks) < 2:
+        if len(patches) < 2:
             raise UseError(f"{settings.low}: expected two photos or more, to compare real with real")
         pooled = {kind: pool(each) for kind, each in found.items()}
         halves = pool(found["real"][::2]), pool(found["real"][1::2])
@@ -93,11 +88,9 @@ class Noise:
             *("red", "green", "blue", *bands),
         )
         chosen = [_brightened(*pair) for pair in spread(patches, settings.patches)]
-        leaks = guards.find_leaks(
-            {"trained": guards.read_seen(weights.header.seen, weights.path).get("trained", [])}, marks
-        )
         notes = [
-            f"{len(marks)} pairs. Distances are those to the real photos, in levels of 255.",
+            *met(settings.model, cases_of(settings)),
+            f"{len(patches)} pairs. Distances are those to the real photos, in levels of 255.",
             "In the row of the real photos they are those of one half of them to the other: the floor.",
             "dimmed: the references, by the dimmer. undimmed: the references.",
             "scaled: the references times the factor that gives the real photo's mean, without noise.",
@@ -107,12 +100,8 @@ class Noise:
             "correlation of neighbours: of residuals side by side; of independent ones it is -0.05.",
             "correlation of colours: of the residuals of a pixel's red, green and blue, in the mean.",
         ]
-        if leaks:
-            notes.append(
-                f"The dimmer was trained on photos or scenes of these: {listed([leak.name for leak in leaks])}."
-            )
         pictures = {"histograms": histograms(pooled), "patches": sheet(*zip(*chosen, strict=True))}
-        return studies.Findings(studies.Table(columns, rows), notes, pictures, {"pairs": len(marks)})
+        return studies.Findings(studies.Table(columns, rows), notes, pictures, {"pairs": len(patches)})
 
 
 def variants(dimmer: Dimmer, scene: Scene, factor: float | None, seed: int) -> dict[str, Pixels]:
