@@ -360,9 +360,28 @@ def test_published_numbers_stand_beside_the_set_alone(lowlight, place):
     status, out, err = lowlight("evaluate", "done", "--set", "lime", "low")
     assert status == 0
     assert (
-        "low is not lime as published, so no published number stands beside: all: found 3, expected 10" in out
+        "low is not lime as published, so no published number stands beside: all: not there: 3, 4, 5" in out
     )
     assert "published numbers on this set" not in out
+
+
+def test_published_numbers_beside_photos_that_are_only_counted_say_so(lowlight, place):
+    said = "are not known, only counted: others would not be noticed. "
+    names = BENCHMARKS["lime"].parts[0].names
+    for folder, stems, expected in (("lime", names, False), ("vv", map(str, range(24)), True)):
+        for seed, name in enumerate(stems):
+            save(f"{folder}/{name}.png", pictures.scene(seed, 32, 40))
+        status, out, _ = lowlight(
+            "evaluate", folder, "--set", folder, folder, "--metrics", "niqe", "-o", f"of-{folder}"
+        )
+        assert status == 0
+        for text in (
+            out,
+            *(Path(f"of-{folder}/report.{kind}").read_text("utf-8") for kind in ("md", "html")),
+        ):
+            assert "other published numbers on this set" in text
+            assert (f"Names of the photos of {folder} {said}" in text) == expected
+        assert json.loads(Path(f"of-{folder}/report.json").read_text())["data"]["names_checked"] != expected
 
 
 def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place):

@@ -175,6 +175,43 @@ def test_the_commands_list_and_check(lowlight, lol: Path) -> None:  # type: igno
     assert lowlight("data", "check", "lol-v1", lol / "none")[0] == 2
 
 
+def test_sets_of_one_folder_say_what_was_looked_at(lowlight, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    for number in range(1, 11):
+        save(tmp_path / "lime" / f"{number}.png", PICTURE[:20, :20])
+    status, out, _ = lowlight("data", "check", "lime", tmp_path / "lime")
+    assert (status, out) == (0, "lime all: 10 of 10, as it should be by count, names\n")
+    (tmp_path / "lime" / "10.png").rename(tmp_path / "lime" / "mine.png")
+    status, out, _ = lowlight("data", "check", "lime", tmp_path / "lime")
+    wrong = ["lime all: 10 of 10, wrong", "  wrong: not there: 10", "  wrong: not of this part: mine"]
+    assert (status, out.splitlines()) == (1, wrong)
+    # A folder is the whole set, whatever its photos are called.
+    assert [case.name for case in cases(BENCHMARKS["lime"], None, tmp_path / "lime")[0]][-1] == "mine"
+    for number in range(24):
+        save(tmp_path / "vv" / f"{number}.png", PICTURE[:20, :20])
+    status, out, _ = lowlight("data", "check", "vv", tmp_path / "vv")
+    said = "vv all: 24 of 24, as it should be by count; names are not known, only counted\n"
+    assert (status, out) == (0, said)
+
+
+def test_the_page_says_what_is_checked_of_which_set() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text("utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in page[page.index("| set | part |") :].split("\n\n")[0].splitlines()[2:]
+    ]
+    told = {
+        (name, part): looked
+        for names, parts, looked in rows
+        for name in names.split(", ")
+        for part in parts.split(", ")
+    }
+    assert told == {
+        (f"`{name}`", part.name): ", ".join(part.checks) or "nothing but that there are some"
+        for name, benchmark in BENCHMARKS.items()
+        for part in benchmark.parts
+    }
+
+
 # Published numbers
 
 

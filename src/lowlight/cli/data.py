@@ -56,7 +56,11 @@ def data(
     else:
         for part in parts:
             of = "" if part.expected is None else f" of {part.expected}"
-            print(f"{name} {part.part}: {part.found}{of}, {'wrong' if part.problems else 'as it should be'}")
+            verdict = "wrong"
+            if not part.problems:
+                verdict = f"as it should be by {', '.join(part.checks)}" if part.checks else "not checked"
+            unknown = "" if "names" in part.checks else "; names are not known, only counted"
+            print(f"{name} {part.part}: {part.found}{of}, {verdict}{unknown}")
             for line in part.problems:
                 print(f"  wrong: {shown(line)}")
             for line in part.notes:

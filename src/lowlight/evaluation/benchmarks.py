@@ -49,6 +49,18 @@ class Part:
     faults: tuple[str, ...] = ()
     """Known, and of weight when this part is used: one sentence each."""
 
+    @property
+    def checks(self) -> tuple[str, ...]:
+        """What ``check`` can tell of a folder."""
+        told = {
+            "folders": self.folders,
+            "count": self.count,
+            "names": self.names,
+            "partners": self.reference or self.folders == ("Label",),
+            "sizes": self.size,
+        }
+        return tuple(what for what, known in told.items() if known)
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -112,12 +124,22 @@ _UNSEEN = "this layout was not compared with the publisher's archive"
 _UNPAIRED = "none stated: measure and look, do not ship"
 
 
-def _unpaired(name: str, count: int, publication: str, fault: str = "") -> Benchmark:
-    part = Part("all", ".", count=count, faults=(fault,) if fault else ())
+_MEF = (
+    "Balloons BelgiumHouse Cadik Candle Cave ChineseGarden Farmhouse House Kluki Lamp Landscape LightHouse Madison "
+    "Memorial Office Tower Venice"
+)
+
+
+def _unpaired(
+    name: str, count: int, publication: str, fault: str = "", names: tuple[str, ...] = ()
+) -> Benchmark:
+    part = Part("all", ".", count=count, names=names, faults=(fault,) if fault else ())
+    note = "all photos in one folder" + (
+        ", with the names of one of the copies that go round" if names else ""
+    )
     return Benchmark(
-        name, f"{name.upper()}: {count} photos without reference", publication, _UNPAIRED, (part,),
-        "all photos in one folder",
-    )  # fmt: skip
+        name, f"{name.upper()}: {count} photos without reference", publication, _UNPAIRED, (part,), note
+    )
 
 
 def _sid(camera: str, suffix: str, count: int) -> Iterator[Part]:
@@ -250,8 +272,8 @@ BENCHMARKS: dict[str, Benchmark] = {
             ),
             "frames in a folder a sequence, below each of the two; " + _UNSEEN,
         ),
-        _unpaired("lime", 10, "Guo, Li, Ling, LIME, TIP 2017"),
-        _unpaired("mef", 17, "scenes of Ma, Zeng, Wang, TIP 2015"),
+        _unpaired("lime", 10, "Guo, Li, Ling, LIME, TIP 2017", names=tuple(map(str, range(1, 11)))),
+        _unpaired("mef", 17, "scenes of Ma, Zeng, Wang, TIP 2015", names=tuple(_MEF.split())),
         _unpaired("npe", 84, "Wang, Zheng, Hu, Li, Naturalness Preserved Enhancement, TIP 2013",
                   "NPE has been passed on with extra parts: counts differ between papers."),
         _unpaired("dicm", 64, "Lee, Lee, Kim, Contrast Enhancement Based on Layered Difference Representation, TIP 2013",
@@ -312,7 +334,8 @@ def cases(benchmark: Benchmark, split: str | None, folder: Path) -> tuple[list[C
         if part.reference:
             folders["reference"] = folder / part.reference
         prefix = f"{part.name}/" if len(parts) > 1 else ""
-        paired = pairing.pair(folders, part.patterns, part.names)
+        # Names choose a split out of pairs; a folder of photos is a whole set, and copies name them as they like.
+        paired = pairing.pair(folders, part.patterns, part.names if part.reference else ())
         found += [replace(case, name=prefix + case.name) for case in paired]
         faults += part.faults
     return found, list(dict.fromkeys(faults))
@@ -331,6 +354,8 @@ class Checked:
     expected: int | None
     problems: tuple[str, ...]
     notes: tuple[str, ...]
+    checks: tuple[str, ...]
+    """What was looked at."""
 
 
 def check(
@@ -348,7 +373,7 @@ def check(
     if scenes:
         for name, problem in _shared_scenes(parts, folder):
             old = found[name]
-            found[name] = Checked(name, old.found, old.expected, old.problems, (*old.notes, problem))
+            found[name] = replace(old, notes=(*old.notes, problem))
     return list(found.values())
 
 
@@ -380,10 +405,10 @@ def _check_part(part: Part, folder: Path) -> Checked:
         count, more = _look(part, folder)
         problems += more
     except UseError as error:
-        return Checked(part.name, 0, part.count, (*problems, str(error)), part.faults)
+        return Checked(part.name, 0, part.count, (*problems, str(error)), part.faults, part.checks)
     if part.count is not None and count != part.count:
         problems.append(f"found {count}, expected {part.count}")
-    return Checked(part.name, count, part.count, tuple(problems), part.faults)
+    return Checked(part.name, count, part.count, tuple(problems), part.faults, part.checks)
 
 
 def _look(part: Part, folder: Path) -> tuple[int, list[str]]:

@@ -70,6 +70,7 @@ def photos_of_set(
         set=name,
         split=split,
         as_published=not other,
+        names_checked=not other and all(part.names for part in benchmark.parts_of(split)),
         folders={} if finished is None else {"result": str(finished)},
     )
     return Photos(cases, data, benchmark, [*faults, *([other] if other else [])])

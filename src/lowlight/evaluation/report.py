@@ -121,6 +121,8 @@ def published(reports: Mapping[str, Report]) -> tuple[list[str], list[list[str]]
         if of_column:
             rows += [[column_name, row.method, f"{row.value:g}", row.source] for row in of_column] + own
     last = f"{others} other published numbers on this set have another or no stated protocol or variant."
+    if not first.data.names_checked:
+        last = f"Names of the photos of {first.data.set} are not known, only counted: others would not be noticed. {last}"
     return ["column", "method", "value", "source"], rows, last if rows or others else ""
 
 

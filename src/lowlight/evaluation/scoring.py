@@ -88,6 +88,8 @@ class Data(_Part):
     split: str = ""
     as_published: bool = False
     """The folder was checked: it holds what the set's publisher says."""
+    names_checked: bool = False
+    """By the names of its photos too, where they are known."""
     folders: dict[str, str] = {}
 
     @property
