@@ -21,6 +21,7 @@ import lowlight as package
 from camera import place, write_pairs
 from lowlight import methods
 from lowlight.errors import UseError
+from lowlight.files import claimed
 from lowlight.methods.dimma.network import Network
 from lowlight.methods.dimma.training.adapt import Course, Order, adapt, left_out
 from lowlight.training.camera_pairs import check_pairs, find_pairs, usable
@@ -228,13 +229,104 @@ def test_a_folder_of_another_adaptation_is_refused(folder: Path) -> None:
         adapt(order(folder, out=folder / "other.onnx"))
 
 
+class Trained(Exception):  # noqa: N818
+    """Training would begin."""
+
+
+@pytest.fixture
+def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Seconds that a step is found to take, by its precision and for detail; nothing is trained."""
+    paces = {"float32": 4.0, "bf16": 8.0, "detail": 4.0}
+    asked = []
+
+    def time_steps(recipe: Recipe, enough: Any) -> list[float]:
+        kind = "detail" if "colour_of" in recipe.settings else recipe.precision
+        asked.append(kind)
+        found: list[float] = []
+        while not enough(found):
+            found.append(paces[kind] if found else 60.0)
+        assert len(found) in ((2, 3, 4) if paces[kind] < 15 else (2,)), "no more than is needed"
+        return found
+
+    def trains(*_: Any, **__: Any) -> Outcome:
+        raise Trained
+
+    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.time_steps", time_steps)
+    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.fit", trains)
+    return paces
+
+
+MANY = Course(**{**vars(TINY), "steps": 120, "detail_steps": 400, "precision": None})
+
+
+@pytest.mark.parametrize("detail", [2.0, 4.0])
+def test_too_few_minutes_are_told_before_anything_is_trained(
+    folder: Path, timed: dict[str, float], detail: float
+) -> None:
+    timed["detail"] = detail
+    told = []
+    for minutes in (3, 5, 12):
+        said: list[str] = []
+        with pytest.raises(UseError, match="fewer than the 50 that it takes to learn") as refused:
+            adapt(order(folder, course=MANY, minutes=minutes), say=said.append)
+        told.append(int(str(refused.value).partition("--minutes ")[2].split()[0]))
+        assert said[-1] == "timing a few steps on this machine"
+        assert not (folder / "mine.adapt" / "plan.json").exists()
+    # 50 of 120 steps, 50/120 of 400 for detail, each twice, and what else takes time.
+    assert told[0] >= 2 * (50 * 4.0 + 166 * detail) / 60
+    with pytest.raises(Trained):
+        adapt(order(folder, course=MANY, minutes=told[-1]))
+    plan = json.loads((folder / "mine.adapt" / "plan.json").read_text())
+    assert plan["precision"] == "float32"
+    assert 50 <= plan["steps"] < 120, "fewer steps, but enough"
+    assert plan["detail_steps"] == pytest.approx(plan["steps"] * 400 / 120, abs=4)
+    if detail == 4.0:
+        assert max(told) - min(told) <= 1, "what it takes does not depend on what was given"
+
+
 @pytest.mark.slow
-def test_too_few_minutes_are_told(folder: Path) -> None:
-    many = Course(**{**vars(TINY), "steps": 10_000})
-    with pytest.raises(
-        UseError, match=r"steps fit into 1\.01 minutes on this machine.*--minutes \d+ or more"
-    ):
-        adapt(order(folder, course=many, minutes=1.01))
+def test_steps_that_are_timed_are_those_that_train(folder: Path) -> None:
+    """Really timed, before there is a dimmer; three a kind at most, and nothing stays of them."""
+    said: list[str] = []
+    asked = iter(range(1000))
+    with pytest.raises(Exception, match="interrupted at step 1 of 10"):
+        adapt(order(folder), say=said.append, stop=lambda: next(asked) > 9)
+    assert said[-1] == "learning how the camera makes dark photos"
+    assert sorted(path.name for path in (folder / "mine.adapt").iterdir()) == [
+        "dimmer",
+        "normal",
+        "order.json",
+        "pairs",
+        "plan.json",
+    ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_steps_are_timed_ends_the_command(
+    lowlight: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def time_steps(_: Recipe, enough: Any) -> list[float]:
+        os.kill(os.getpid(), number)
+        enough([1.0])
+        raise AssertionError
+
+    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.time_steps", time_steps)
+    status, out, err = lowlight("adapt", "--pairs", "pairs", "-o", "mine.onnx", "--from", "base.safetensors")
+    assert (status, out) == (128 + number, "")
+    assert err.splitlines()[-3:] == [
+        "timing a few steps on this machine",
+        "stopping after this step; again to stop at once",
+        "interrupted while steps were timed; the same command goes on",
+    ]
+    assert not (folder / "mine.adapt" / "plan.json").exists()
+
+
+def test_a_folder_in_which_another_process_works_is_refused(folder: Path) -> None:
+    with claimed(folder / "mine.adapt"):
+        before = list((folder / "mine.adapt").iterdir())
+        with pytest.raises(UseError, match=r"mine\.adapt: another process works in this folder"):
+            adapt(order(folder))
+        assert list((folder / "mine.adapt").iterdir()) == before
 
 
 @pytest.mark.slow
@@ -299,8 +391,8 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
     work = folder / "killed.adapt"
     places = (
         "pairs/light/1.png",
-        "dimmer/checkpoint.safetensors",
         "plan.json",
+        "dimmer/checkpoint.safetensors",
         "detail/recipe.yaml",
         "network/checkpoint.safetensors",
         "detail-whole/recipe.yaml",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from lowlight.errors import LowlightError
-from lowlight.files import replacing, write_file
+from lowlight.errors import LowlightError, UseError
+from lowlight.files import claimed, replacing, write_file
 
 
 def test_folders_are_made_and_what_stood_there_is_replaced(tmp_path: Path) -> None:
@@ -59,3 +62,37 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file where the folder should be")
     with pytest.raises(LowlightError, match=r"a\.safetensors: cannot be written"):
         write_file(tmp_path / "cache" / "a.safetensors", b"x")
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from lowlight.files import claimed
+with claimed(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(1000)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders cannot be claimed there")
+def test_a_folder_is_claimed_by_one_process_until_it_ends_however_it_ends(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "run"
+    with subprocess.Popen([sys.executable, "-c", HOLD, folder], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(UseError, match=r"run: another process works in this folder"), claimed(folder):
+            pass
+        other.send_signal(signal.SIGKILL)
+    for _ in range(2):
+        with claimed(folder), claimed(tmp_path / "b"):
+            pass
+    assert list(folder.iterdir()) == []
+
+
+def test_a_folder_to_claim_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("a file where the folder should be")
+    with (
+        pytest.raises(LowlightError, match=r"run: cannot be written: file exists"),
+        claimed(tmp_path / "run"),
+    ):
+        pass

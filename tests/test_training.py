@@ -20,7 +20,8 @@ from torch import nn
 import lowlight
 import tiny
 from lowlight import methods, weights
-from lowlight.errors import LowlightError, RecipeError
+from lowlight.errors import LowlightError, RecipeError, UseError
+from lowlight.files import claimed
 from lowlight.training.checkpoint import Checkpoint, TrainingError
 from lowlight.training.data import read_pixels
 from lowlight.training.loop import fit, update_average
@@ -144,6 +145,17 @@ def test_a_folder_with_a_run_is_not_overwritten(root: Path) -> None:
     fit(checked(root, steps=1), root / "run")
     with pytest.raises(TrainingError, match="holds a run already"):
         fit(checked(root, steps=1), root / "run")
+
+
+def test_a_folder_in_which_another_process_trains_is_left_alone(root: Path) -> None:
+    fit(checked(root, steps=2), root / "run", stop=lambda: True)
+    before = {path: path.read_bytes() for path in (root / "run").iterdir()}
+    with (
+        claimed(root / "run"),
+        pytest.raises(UseError, match="run: another process works in this folder"),
+    ):
+        fit(checked(root, steps=2), root / "run", resume=root / "run" / "checkpoint.safetensors")
+    assert {path: path.read_bytes() for path in (root / "run").iterdir()} == before
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(root: Path) -> None:
@@ -433,7 +445,7 @@ def test_an_interrupted_run_saves_its_step_and_goes_on(root: Path) -> None:
     with started(root, recipe_path, "-o", "run", "--resume", "--max-minutes", "0") as process:
         _, errors = process.communicate()
         assert process.returncode == 0
-    assert f"0 minutes are over: saved step {step + 1} of" in errors
+    assert f"the 0.0 minutes for this training are over: saved step {step + 1} of" in errors
 
 
 @pytest.mark.slow

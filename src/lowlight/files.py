@@ -9,7 +9,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lowlight.errors import LowlightError, reason, shown
+from lowlight.errors import LowlightError, UseError, reason, shown
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows has no lock of a folder that a killed process lets go
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -52,3 +57,33 @@ def write_file(path: Path, data: bytes) -> None:
             file.write(data)
     except OSError as error:
         raise LowlightError(f"{shown(path)}: cannot be written: {reason(error)}") from None
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes that claim it out of it; the system frees it when the process ends.
+
+    Raises UseError when another one has it, LowlightError when it cannot be made. Windows and some network file
+    systems know no such claim: there nobody is kept out.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LowlightError(f"{shown(folder)}: cannot be written: {reason(error)}") from None
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UseError(
+            f"{shown(folder)}: another process works in this folder; wait for its end or choose another folder"
+        ) from None
+    except OSError:  # no such claims here
+        pass
+    try:
+        yield
+    finally:
+        os.close(descriptor)

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from lowlight import methods, weights
 from lowlight.errors import RecipeError
 from lowlight.evaluation import guards
-from lowlight.files import write_file
+from lowlight.files import claimed, write_file
 from lowlight.methods import Array
 from lowlight.training.checkpoint import (
     Checkpoint,
@@ -82,12 +82,12 @@ def fit(
 
     resume: a checkpoint of the same recipe to go on from. max_minutes: wall time after which the run is saved
     and left. stop: asked after every step; saves and leaves too. Raises RecipeError for what is not usable,
-    TrainingError when a loss is not finite or the checkpoint belongs to another run.
+    TrainingError when a loss is not finite or the checkpoint belongs to another run, UseError when another
+    process trains in the folder.
     """
     started = time.monotonic()
-    place = out / "checkpoint.safetensors"
-    if resume is None and place.exists():
-        raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
+    if resume is None:
+        _refuse_run(out)
     device = _device(recipe)
     if recipe.tensorboard:
         board_class()
@@ -97,15 +97,40 @@ def fit(
             run.restore(Checkpoint.read(resume), str(resume))
         else:
             run.start()
-        out.mkdir(parents=True, exist_ok=True)  # only now: what cannot be trained leaves no folder
-        write_file(
-            out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
-        )
-        journal = Journal(out, recipe.steps, run.step, tensorboard=recipe.tensorboard)
-        try:
-            return _loop(run, out, journal, started, max_minutes, stop)
-        finally:
-            journal.close()
+        with claimed(out):  # only now: what cannot be trained leaves no folder
+            if resume is None:  # another process may have trained here meanwhile
+                _refuse_run(out)
+            write_file(
+                out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
+            )
+            journal = Journal(out, recipe.steps, run.step, tensorboard=recipe.tensorboard)
+            try:
+                return _loop(run, out, journal, started, max_minutes, stop)
+            finally:
+                journal.close()
+
+
+def _refuse_run(out: Path) -> None:
+    place = out / "checkpoint.safetensors"
+    if place.exists():
+        raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
+
+
+def time_steps(recipe: Recipe, enough: Callable[[list[float]], bool]) -> list[float]:
+    """Seconds of the first steps of a recipe, which leave nothing behind.
+
+    enough: asked before every step with those that were timed; True ends the timing.
+    """
+    device = _device(recipe)
+    seconds: list[float] = []
+    with _torch_state(recipe, device):
+        run = _Run(recipe, device)
+        run.start()
+        while not enough(seconds):
+            before = time.monotonic()
+            run.advance()
+            seconds.append(time.monotonic() - before)
+    return seconds
 
 
 def _loop(
@@ -142,7 +167,7 @@ def _loop(
         if leave or validated or step % recipe.save_every == 0:
             run.save(place)
         if leave:
-            why = f"{max_minutes:g} minutes are over" if late else "asked to stop"
+            why = f"the {max_minutes:.1f} minutes for this training are over" if late else "asked to stop"
             journal.say(f"{why}: saved step {step} of {recipe.steps} in {place}")
             return Outcome(step, False, run.best)
     journal.say(f"done: {recipe.steps} steps, weights in {out}")

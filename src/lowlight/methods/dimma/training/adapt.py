@@ -6,13 +6,12 @@ by the same call.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
+import math
 import shutil
 import statistics as averages
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,13 +26,13 @@ from lowlight.engines.torch import TorchEngine, load_network
 from lowlight.enhancer import Enhancer
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import guards, metrics, pairing
-from lowlight.files import write_file
+from lowlight.files import claimed, write_file
 from lowlight.methods.dimma.dimmer import PART, load_dimmer
 from lowlight.photo import Photo, read_photo, write_photo
 from lowlight.training.camera_pairs import CameraPair, Pixels, eight_bits
 from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
-from lowlight.training.loop import fit
+from lowlight.training.loop import fit, time_steps
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, Weights, open_weights
 
@@ -44,6 +43,13 @@ NORMAL_SIDE = 512
 NORMAL_MEANS = (0.2, 0.75)
 """Means of photos that count as normally exposed."""
 LEAST_STEPS = 50
+"""Of the network after those for detail, of which there are more in the same share: fewer teach too little."""
+TIMED = 3
+"""Steps that are timed, after a first that is slower; ..."""
+TIMING = 15.0
+"""... or fewer, but one, where they take longer than these seconds."""
+DIMMER_MINUTES = 2.0
+"""At most, and a fifth of all at most."""
 JUDGED = 10
 """Times that the left-out pair is looked at while the network trains."""
 SPARE = 60.0
@@ -151,23 +157,38 @@ def adapt(
     """Make a model of the pairs, or go on where an earlier call ended.
 
     say: gets a line for the user now and then. stop: asked after every step; leaves with Stopped. Raises
-    UseError when the working folder holds another adaptation, or too few steps fit into the minutes.
+    UseError when the working folder holds another adaptation or another process works in it, or too few steps
+    fit into the minutes.
     """
+    base = open_start(order.start)
+    with claimed(order.work):
+        return _adapt(order, base, say, stop)
+
+
+def _adapt(order: Order, base: Weights, say: Callable[[str], None], stop: Callable[[], bool]) -> Result:
     started = time.monotonic()
-    base = open_weights(order.start, method="dimma", part="")
-    if base.kind != "safetensors":
-        raise UseError(f"{shown(order.start)}: a graph runs but cannot be trained on; expected .safetensors")
     held = left_out(order.pairs)
     train = [pair for pair in order.pairs if pair is not held]
     _claim(order, base, say)
     plan = _read_plan(order.work)
     if plan is None:
         _prepare(order, train, held, say)
+    judging = time.monotonic()
     before = judge(base, held)
+    judging = time.monotonic() - judging
     say(f"{held.name} is left out, to judge by: {_words(before)} before")
 
     def minutes_left() -> float:
         return order.minutes - (time.monotonic() - started) / 60
+
+    if plan is None:
+        say("timing a few steps on this machine")
+        plan = _make_plan(order, base, train, judging, minutes_left, stop)
+        write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
+    say(
+        f"{plan.detail_steps} steps for detail and {plan.steps} for all, twice: "
+        f"about {_duration(2 * plan.seconds)} as fast as this machine was when they were timed"
+    )
 
     def run(recipe: Recipe, name: str, minutes: float) -> None:
         # Once a later training has begun, this one is over, also if time ended it early.
@@ -180,16 +201,13 @@ def adapt(
         outcome = fit(recipe, folder, resume=resume, max_minutes=max(minutes, 0.05), stop=stop)
         if not outcome.finished and stop():
             raise Stopped(f"interrupted at step {outcome.step} of {recipe.steps}; the same command goes on")
+        if not outcome.finished:
+            say(
+                f"{name}: its share of the minutes held {outcome.step} of {recipe.steps} steps; on with these"
+            )
 
     say("learning how the camera makes dark photos")
-    run(_dimmer_recipe(order, train), PART, min(2.0, minutes_left() / 5))
-    if plan is None:
-        plan = _make_plan(order, base, held, minutes_left)
-        write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
-    say(
-        f"{plan.detail_steps} steps for detail and {plan.steps} for all, twice: "
-        f"about {_duration(2 * plan.seconds)} on this machine"
-    )
+    run(_dimmer_recipe(order, train), PART, min(DIMMER_MINUTES, minutes_left() / 5))
     half = (minutes_left() - SPARE / 60) / 2
     run(_detail_recipe(order, base, train, plan), "detail", half)
     judged = _network_recipe(order, base, held, plan, start=order.work / "detail" / "last.safetensors")
@@ -215,6 +233,14 @@ def adapt(
     write_photo(Photo(_sheet(order, held, base, best)), picture)
     seconds = round(time.monotonic() - started, 1)
     return Result(order.out, picture, held.name, before, after, kept_old, steps, seconds)
+
+
+def open_start(path: Path) -> Weights:
+    """Weights that an adaptation can start from. Raises UseError for a graph."""
+    base = open_weights(path, method="dimma", part="")
+    if base.kind != "safetensors":
+        raise UseError(f"{shown(path)}: a graph runs but cannot be trained on; expected .safetensors")
+    return base
 
 
 def left_out(pairs: Sequence[CameraPair]) -> CameraPair:
@@ -457,41 +483,77 @@ def _whole_recipe(order: Order, judged: Recipe, *, start: Path) -> Recipe:
     return judged.model_copy(update=changes)
 
 
-def _make_plan(order: Order, base: Weights, held: CameraPair, minutes_left: Callable[[], float]) -> _Plan:
-    """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow."""
+def _make_plan(
+    order: Order,
+    base: Weights,
+    train: Sequence[CameraPair],
+    judging: float,
+    minutes_left: Callable[[], float],
+    stop: Callable[[], bool],
+) -> _Plan:
+    """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow.
+
+    judging: seconds that the left-out pair takes once.
+    """
     course = order.course
-
-    def seconds(recipe: Recipe) -> float:
-        recipe = recipe.model_copy(update={"validation": None, "log_every": 1, "save_every": 1000})
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stderr(io.StringIO()):
-            fit(recipe, Path(folder))
-            log = (Path(folder) / "log.jsonl").read_text().splitlines()
-            paces = [float(json.loads(line)["pace"]) for line in log[2:]]  # the first steps warm up
-            return 1 / averages.median(paces)
-
     choice: tuple[Precision, ...] = ("float32", "bf16")
     if course.precision is not None:
         choice = (course.precision,)
-    paces = {
-        precision: seconds(_network_recipe(order, base, held, _Plan(precision, 6, 6, 0), start=base.path))
-        for precision in choice
-    }
-    precision = min(paces, key=paces.__getitem__)
-    detail = seconds(_detail_recipe(order, base, order.pairs, _Plan(precision, 6, 6, 0)))
-    total = course.detail_steps * detail + course.steps * paces[precision]
-    started = time.monotonic()
-    judge(base, held)
-    judging = (JUDGED + 4) * (time.monotonic() - started)
-    room = 60 * minutes_left() - SPARE - judging
-    share = min(1.0, max(0.0, 0.9 * room / (2 * total)))
-    steps, detail_steps = (int(share * each) for each in (course.steps, course.detail_steps))
-    least = min(LEAST_STEPS, course.steps)
-    if steps < least:
+
+    def seconds(make: Callable[[_Plan], Recipe], precision: Precision) -> float:
+        recipe = _without_dimmer(make(_Plan(precision, course.detail_steps, course.steps, 0)), train)
+
+        def enough(found: list[float]) -> bool:
+            if stop():
+                raise Stopped("interrupted while steps were timed; the same command goes on")
+            return len(found) > TIMED or (len(found) > 1 and sum(found) > TIMING)
+
+        return averages.median(time_steps(recipe, enough)[1:])
+
+    def network(plan: _Plan) -> Recipe:
+        return _network_recipe(order, base, train[0], plan, start=base.path)
+
+    def detail(plan: _Plan) -> Recipe:
+        return _detail_recipe(order, base, train, plan)
+
+    def share(seconds: float, total: float) -> float:
+        """Of what takes so many seconds, what fits into the minutes twice; refuses too little of it.
+
+        total: seconds of the whole training, for the minutes that it needs.
+        """
+        left = minutes_left()
+        dimmer = min(DIMMER_MINUTES, left / 5)
+        other = SPARE + (JUDGED + 4) * judging
+        found = min(1.0, max(0.0, 0.85 * (60 * (left - dimmer) - other) / (2 * seconds)))
+        least = min(LEAST_STEPS, course.steps)
+        if int(found * course.steps) >= least:
+            return found
+        # Of what takes its time alone, not of the minutes given, and with room for a machine that gets slower.
+        taken = (order.minutes - left) + (other + 2 * total * (least + 1) / course.steps / 0.85) / 60
+        needed = math.ceil(1.25 * min(taken + DIMMER_MINUTES, taken / 0.8))
         raise UseError(
-            f"{steps} steps fit into {order.minutes:g} minutes on this machine, too few to learn from: "
-            f"--minutes {order.minutes + total * least / course.steps / 12 + 2:.0f} or more"
+            f"{int(found * course.steps)} steps of {course.steps} fit into {order.minutes:g} minutes as fast as this "
+            f"machine is now, fewer than the {least} that it takes to learn: --minutes {needed} or more, "
+            "or when the machine is idle"
         )
-    return _Plan(precision, detail_steps, steps, round(share * total, 4))
+
+    paces = {precision: seconds(network, precision) for precision in choice}
+    precision = min(paces, key=paces.__getitem__)
+    total = course.steps * paces[precision]
+    # Steps for detail are hardly slower: what does not fit without them is refused without timing them.
+    share(total, total + course.detail_steps * paces[precision])
+    total += course.detail_steps * seconds(detail, precision)
+    fitting = share(total, total)
+    steps, detail_steps = (int(fitting * each) for each in (course.steps, course.detail_steps))
+    return _Plan(precision, detail_steps, steps, round(fitting * total, 4))
+
+
+def _without_dimmer(recipe: Recipe, train: Sequence[CameraPair]) -> Recipe:
+    """The same network and losses on the pairs alone: steps of their speed before there is a dimmer."""
+    settings = {name: value for name, value in recipe.settings.items() if name not in ("dimmer", "noise")}
+    data = recipe.data.model_copy(update={"sources": (Pairs(**_pairs(train)),)})
+    changes = {"stage": "paired", "settings": settings, "data": data, "validation": None}
+    return recipe.model_copy(update=changes)
 
 
 # What is left in the end
