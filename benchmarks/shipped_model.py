@@ -1,12 +1,20 @@
 """Quality of a shipped model on photos that its training never saw.
 
-    uv run python benchmarks/shipped_model.py [--model dimma] [--fast] [--data DIR] [--json FILE]
+    uv run python benchmarks/shipped_model.py [--model dimma|llflow] [--fast] [--data DIR] [--json FILE]
 
 Two sets, each with the reference's lightness given and with the automatic lightness: the 36 validation pairs
 of LOL (whole frames, new scenes) and 20 pairs of SICE (other cameras). Raw 8-bit RGB PSNR and RGB SSIM
 (Gaussian 11, sigma 1.5), mean over pictures, no scaling by the reference; and, in a line of its own, the automatic
 result after LLFlow's gain to the reference's mean. The last columns give the mean-lightness error and the worst
 picture.
+
+The folder of the data (``--data``, ``$LOWLIGHT_DATA``, or ``data`` here or beside) holds
+
+    lol/val.txt             names of the validation pairs, one a line
+    lol/low/NAME.webp       dark photos, without loss
+    lol/high/NAME.jpg       references
+    sice/low/NAME.jpg       dark exposures
+    sice/high/NAME.jpg      references of the same names
 """
 
 from __future__ import annotations
@@ -84,7 +92,10 @@ def main() -> None:
     folder = data_folder(arguments.data)
     enhancer = lowlight.load(arguments.model, fast=arguments.fast, threads=arguments.threads)
     rows: dict[str, list[dict[str, float | str]]] = {}
-    print(f"{'set':<6}{'lightness':<15}{'PSNR dB':>9}{'SSIM':>8}{'light. err':>12}{'worst':>8}  photo")
+    print(f"data: {folder.resolve()}")
+    print(
+        f"{'set':<6}{'photos':>6}  {'lightness':<15}{'PSNR dB':>9}{'SSIM':>8}{'light. err':>12}{'worst':>8}  photo"
+    )
     for name in ("lol", "sice"):
         loaded = pairs(folder, name)
         for given in (True, False):
@@ -96,11 +107,11 @@ def main() -> None:
             }
             worst = min(measured, key=lambda row: row["psnr"])
             print(
-                f"{name:<6}{protocol:<15}{mean['psnr']:>9.2f}{mean['ssim']:>8.4f}"
+                f"{name:<6}{len(loaded):>6}  {protocol:<15}{mean['psnr']:>9.2f}{mean['ssim']:>8.4f}"
                 f"{mean['lightness_error']:>12.4f}{worst['psnr']:>8.2f}  {worst['name']}"
             )
         gained = (np.mean([row[f"{GAIN.name}.{key}"] for row in measured]) for key in ("psnr", "ssim"))
-        print("{:<6}{:<15}{:>9.2f}{:>8.4f}".format(name, GAIN.name, *gained))
+        print("{:<6}{:>6}  {:<15}{:>9.2f}{:>8.4f}".format(name, len(loaded), GAIN.name, *gained))
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
 
