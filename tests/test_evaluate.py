@@ -117,6 +117,20 @@ def test_defaults_are_raw_and_all_published_gains(lowlight, place, without_lpips
     assert raw["niqe"]["mean"] is None
 
 
+def test_what_is_rounded_where_a_release_is_not_is_said_beside_the_numbers(lowlight, place):
+    said = "of the result rounded to 8 bits after the gain, where the release measures floats: gtmean_glare.psnr; "
+    status, out, _ = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")
+    assert status == 0
+    for text in (out, *(Path(f"report/report.{kind}").read_text("utf-8") for kind in ("md", "html"))):
+        assert said in text
+    words = json.loads(Path("report/report.json").read_text())["protocols"]["gtmean_glare"]
+    assert "psnr here: of the result rounded to 8 bits after the gain" in words
+    as_released = ("--metrics", "psnr_float,ssim", "--protocol", "gtmean_glare")
+    assert (
+        "rounded to 8 bits after" not in lowlight("evaluate", "done", "--reference", "high", *as_released)[1]
+    )
+
+
 def test_equal_pictures_are_counted_and_left_out_of_the_mean(lowlight, place):
     save("done/2.png", pixels("high/2.png"))
     status, out, _ = lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", "report")

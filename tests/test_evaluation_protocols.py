@@ -81,6 +81,23 @@ def test_all_gains_differ_and_raw_is_what_it_was() -> None:
     assert PROTOCOLS["raw"].apply(out, reference) == (out, 1.0)
 
 
+@pytest.mark.parametrize("release", GAINS)
+def test_what_is_rounded_here_alone_is_said(release: str) -> None:
+    """``psnr`` and ``ssim`` see 8 bits under every protocol; where the release's own are others, its words say so."""
+    name, released = GAINS[release]
+    protocol, reference = PROTOCOLS[name], picture("a_ref")
+    floats, _ = protocol.apply(result("a"), reference)
+    for metric in ("psnr", "ssim"):
+        assert METRICS[metric](floats, reference) == METRICS[metric](
+            Picture.of_samples(floats.samples), reference
+        )
+        own = {used for used, _ in released.values() if used.startswith(metric)}
+        if own:
+            assert (metric in protocol.on_floats) == (metric not in own)
+    assert ("rounded to 8 bits after the gain" in protocol.words) == bool(protocol.on_floats)
+    assert "not rounded" not in protocol.title
+
+
 @pytest.mark.parametrize("name", GT_MEANS)
 def test_a_black_result_stays_black(name: str) -> None:
     black = Picture.of_samples(np.zeros((12, 12, 3), np.uint8))

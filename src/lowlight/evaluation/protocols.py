@@ -34,6 +34,20 @@ class Protocol:
     """From gained floats to 8 bits; ``of_samples``: the gain acts on the 8-bit result, which is rounded after."""
     clips_first: bool = False
     """The result is clipped before the gain and after it."""
+    on_floats: tuple[str, ...] = ()
+    """Metrics of 8 bits in whose place the release measures floats: here they see the result rounded."""
+    as_released: str = ""
+    """What measures those as the release does."""
+
+    @property
+    def words(self) -> str:
+        """The title, and what is rounded here that the release does not round."""
+        if not self.on_floats:
+            return self.title
+        return (
+            f"{self.title}. {' and '.join(self.on_floats)} here: of the result rounded to 8 bits after the gain, which "
+            f"the release does not round for them; {self.as_released} to the letter"
+        )
 
     @property
     def needs_reference(self) -> bool:
@@ -113,9 +127,11 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             "gtmean_llflow_val",
-            "LLFlow's and GLARE's training logs: ratio of the greys of both, the result in 8 bits; clipped, not rounded",
+            "LLFlow's and GLARE's training logs: ratio of the greys of both, the result in 8 bits; clipped",
             gain=_llflow_val,
             finish="of_samples",
+            on_floats=("psnr", "ssim"),
+            as_released="psnr_float and ssim_llflow_val follow it",
         ),
         Protocol(
             "gtmean_glare",
@@ -123,17 +139,23 @@ PROTOCOLS: dict[str, Protocol] = {
             "clipped before and after",
             gain=_swapped,
             clips_first=True,
+            on_floats=("psnr",),
+            as_released="psnr_float and presets paper-glare and paper-retinexformer follow it",
         ),
         Protocol(
             "gtmean_cidnet",
-            "HVI-CIDNet's --use_GT_mean: ratio of the rounded greys of the 8-bit files; clipped, not rounded",
+            "HVI-CIDNet's --use_GT_mean: ratio of the rounded greys of the 8-bit files; clipped",
             gain=_cidnet,
             finish="of_samples",
+            on_floats=("psnr", "ssim"),
+            as_released="preset paper-cidnet follows it",
         ),
         Protocol(
             "gtmean_lyt",
-            "LYT-Net's PyTorch test: ratio of the plain means, floats; clipped",
+            "LYT-Net's PyTorch test: ratio of the plain means of floats; clipped",
             gain=_plain,
+            on_floats=("psnr", "ssim"),
+            as_released="preset paper-lyt follows it",
         ),
         Protocol(
             "reference_lightness",

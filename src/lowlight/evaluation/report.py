@@ -13,6 +13,7 @@ from lowlight.errors import UseError, shown
 from lowlight.evaluation import leaderboard
 from lowlight.evaluation.metrics import Picture
 from lowlight.evaluation.pairing import listed
+from lowlight.evaluation.protocols import PROTOCOLS
 from lowlight.evaluation.scoring import Column, Data, Guard, Report, System
 from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
@@ -89,6 +90,16 @@ def tail(report: Report) -> list[str]:
     for reason in dict.fromkeys(column.missing for column in report.columns if column.missing):
         names = dict.fromkeys(column.metric for column in report.columns if column.missing == reason)
         lines.append(f"no {', '.join(names)}: {reason}")
+    rounded = [
+        column.name
+        for column in report.columns
+        if column.protocol in PROTOCOLS and column.metric in PROTOCOLS[column.protocol].on_floats
+    ]
+    if rounded:
+        lines.append(
+            f"of the result rounded to 8 bits after the gain, where the release measures floats: {listed(rounded)}; "
+            "the presets follow the releases to the letter"
+        )
     first = next((column for column in report.columns if column.worst), None)
     if first is not None:
         lines.append(f"worst by {first.name}: {listed(first.worst[:5])}")

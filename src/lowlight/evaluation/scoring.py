@@ -595,7 +595,7 @@ def make_report(
     scores: Scores,
 ) -> Report:
     """Put together what was found."""
-    used = {column.protocol: protocols.PROTOCOLS[column.protocol].title for column in scores.columns}
+    used = {column.protocol: protocols.PROTOCOLS[column.protocol].words for column in scores.columns}
     metrics = {column.metric: METRICS[column.metric] for column in scores.columns}
     return Report(
         made=versions(),

@@ -65,7 +65,7 @@ class CrossDataset:
         )
         names = [f"{protocol}.{metric}" for protocol, metrics in columns.items() for metric in metrics]
         sets = {name: _read(name, place, settings.photos) for name, place in settings.on.items()}
-        notes = [f"{name}: {PROTOCOLS[name].title}." for name in columns]
+        notes = [f"{name}: {PROTOCOLS[name].words}." for name in columns]
         notes += dict.fromkeys(fault for _, _, faults in sets.values() for fault in faults)
         rows = []
         for model in settings.models:
