@@ -181,6 +181,9 @@ def test_a_control_is_searched_for_the_lightness_on_a_reduced_copy() -> None:
     assert set(trials) == {(128, 180, 3)}
     shifted = 2 * (photo.samples / 255) + 0.5 * report.controls["brightness"]
     assert np.abs(result.samples / 255 - shifted).max() < 0.01, "hardly any gain is left"
+    wide = Photo(photo.samples.astype(np.uint16) * 257)
+    _, of_wide = enhancer.enhance_photo(wide, enhancer.controls(lightness=0.4))
+    assert of_wide.controls["brightness"] == report.controls["brightness"]
 
 
 @pytest.mark.parametrize("given", [{}, {"lightness": "auto"}, {"lightness": 0.4, "brightness": 0.0}])
