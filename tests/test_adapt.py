@@ -216,9 +216,8 @@ def test_what_is_worse_is_not_kept(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_another_adaptation_is_refused(folder: Path) -> None:
-    asked = iter([False, True, True])
-    with pytest.raises(Exception, match="interrupted at step 2 of 10; the same command goes on"):
-        adapt(order(folder), stop=lambda: next(asked))
+    with pytest.raises(Exception, match="interrupted while steps were timed; the same command goes on"):
+        adapt(order(folder), stop=lambda: True)
     with pytest.raises(
         UseError, match=r"mine\.adapt: holds an adaptation that began otherwise \(photos, seed\)"
     ):
@@ -289,7 +288,7 @@ def test_steps_that_are_timed_are_those_that_train(folder: Path) -> None:
     """Really timed, before there is a dimmer; three a kind at most, and nothing stays of them."""
     said: list[str] = []
     asked = iter(range(1000))
-    with pytest.raises(Exception, match="interrupted at step 1 of 10"):
+    with pytest.raises(Exception, match=r"interrupted at step \d of 10; the same command goes on"):
         adapt(order(folder), say=said.append, stop=lambda: next(asked) > 9)
     assert said[-1] == "learning how the camera makes dark photos"
     assert sorted(path.name for path in (folder / "mine.adapt").iterdir()) == [

@@ -5,10 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 import fill
@@ -287,9 +289,40 @@ def test_observing_a_photo_for_the_published_network() -> None:
     assert observation["published"] == 0
 
 
-def test_attention_heads_must_fit() -> None:
-    with pytest.raises(ValueError, match="attention_head: 5 does not divide the 16 channels"):
-        Network(TINY.model_copy(update={"attention_head": 5}))
+@pytest.mark.parametrize(
+    ("sizes", "said"),
+    [
+        ({"widths": (16, 32)}, r"blocks: expected 2 numbers, one a level, got \[1, 1, 2\]"),
+        ({"widths": (16, 0), "blocks": (1, 1)}, r"widths\.1"),
+        ({"widths": (16, 32), "blocks": (1, -1)}, r"blocks\.1"),
+        ({"body": "published"}, r"blocks: body published expects one number of at least 1, got \[1, 1, 2\]"),
+        ({"body": "published", "blocks": (0,)}, "blocks: body published expects one number"),
+        (
+            {"body": "published", "blocks": (1,), "attention_head": 5},
+            "attention_head: 5 does not divide the 256",
+        ),
+        ({"body": "published", "blocks": (1,), "norm_groups": 48}, "norm_groups: 48 does not divide the 64"),
+        (
+            {"body": "published", "blocks": (1,), "norm_groups": 3, "widths": (3, 6)},
+            "an even number first, got 3",
+        ),
+    ],
+)
+def test_sizes_of_no_network_are_refused(sizes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Config(**sizes)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"widths": (1, 3), "blocks": (0, 1), "unshuffle": 1},
+        {"body": "published", "widths": (2, 6), "blocks": (1,), "norm_groups": 2, "attention_head": 3},
+        {"body": "published", "widths": (8, 12), "blocks": (2,), "norm_groups": 4, "attention_head": 12},
+    ],
+)
+def test_sizes_that_are_not_refused_make_a_network(sizes: dict[str, Any]) -> None:
+    Network(Config(**sizes))
 
 
 @pytest.mark.slow

@@ -385,7 +385,12 @@ def test_stacked_blocks_can_be_told() -> None:
     assert read(listed(), {}, {"stacked": "2"}).config == Config(stacked=(2,))
     full = listed("weights_full")
     assert read(full, {}, {"stacked": "0,2,4,23"}).config.model_dump()["stacked"] == (0, 2, 4, 23)
-    for value, words in (("9", "stacked"), ("1,2", "hold 1 blocks, not 2"), ("x", "--set stacked")):
+    for value, words in (
+        ("9", "stacked"),
+        ("1,1", r"stacked: expected each block once, got \[1, 1\]; --set tells: stacked"),
+        ("1,2", "hold 1 blocks, not 2"),
+        ("x", "--set stacked"),
+    ):
         with pytest.raises(WeightsError, match=words):
             read(listed(), {}, {"stacked": value})
     with pytest.raises(WeightsError, match="no such key; there are: stacked"):

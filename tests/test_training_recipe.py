@@ -38,6 +38,30 @@ def test_overrides_are_yaml_at_dotted_keys(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("method", "config", "said"),
+    [
+        ("dimma", "{widths: [16, 32]}", r"blocks: expected 2 numbers, one a level, got \[1, 1, 2\]"),
+        (
+            "dimma",
+            "{body: published, blocks: [2], attention_head: 100}",
+            "attention_head: 100 does not divide",
+        ),
+        (
+            "dimma",
+            "{body: published, blocks: [2], norm_groups: 48}",
+            "norm_groups: 48 does not divide the 64",
+        ),
+        ("llflow", "{stacked: [1, 4]}", r"stacked: expected blocks from 0 to 3, got \[1, 4\]"),
+        ("llflow", "{stacked: [1, 1]}", r"stacked: expected each block once, got \[1, 1\]"),
+    ],
+)
+def test_sizes_of_no_network_are_one_line(path: Path, method: str, config: str, said: str) -> None:
+    stage = {"dimma": "paired", "llflow": "flow"}[method]
+    with pytest.raises(RecipeError, match=rf"^\S+toy\.yaml: {said}[^\n]*$"):
+        read_recipe(path, [f"method={method}", f"stage={stage}", f"config={config}"])
+
+
+@pytest.mark.parametrize(
     ("override", "said"),
     [
         ("stepz=3", r"toy\.yaml: unknown key stepz; known here: .*steps, batches"),

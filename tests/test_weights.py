@@ -373,6 +373,10 @@ def changed(**values: Any) -> str:
         (changed(method="dimmer"), "made for method 'dimmer', which is not installed; there are: dimma"),
         (changed(config={"width": 8}), "config of dimma: unknown key 'width'; known keys: "),
         (changed(config={"unshuffle": 0}), "config of dimma: unshuffle"),
+        (
+            changed(config={"widths": [16, 32]}),
+            "config of dimma: blocks: expected 2 numbers, one a level, got [1, 1, 2]",
+        ),
         (changed(arrays={"a": {"shape": [2], "base64": "AAAA"}}), "array 'a': expected shape and base64"),
         (changed(arrays={"a": {"shape": [-1], "base64": "AAAAAA=="}}), "array 'a'"),
         (changed(arrays={"a": {"shape": [1], "base64": "AADAfw=="}}), "array 'a' holds NaN or infinity"),

@@ -42,7 +42,7 @@ def import_checkpoint(
         )
     except WeightsError as error:
         raise WeightsError(f"{shown(source)}: {error}") from None
-    expected = _expected(name, imported, source)
+    expected = _expected(name, imported)
     tensors = {key: _stored(tensor) for key, tensor in imported.tensors.items()}
     check_tensors(tensors, expected, source)
     for key, tensor in tensors.items():
@@ -107,15 +107,12 @@ def _published(method: str) -> bool:
     return True
 
 
-def _expected(method: str, imported: Imported, source: Path) -> Tensors:
+def _expected(method: str, imported: Imported) -> Tensors:
     if imported.part:
         return _shaped(imported.config)
     from lowlight.engines.torch import expected_tensors
 
-    try:
-        return expected_tensors(method, imported.config)
-    except ValueError as error:
-        raise WeightsError(f"{shown(source)}: its sizes make no network of {method}: {error}") from None
+    return expected_tensors(method, imported.config)
 
 
 def _shaped(config: Any) -> Tensors:

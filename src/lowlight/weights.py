@@ -239,6 +239,8 @@ def _validate(model: type[_Model], values: Mapping[str, Any], where: str) -> _Mo
             raise WeightsError(
                 f"{where}: unknown key {key!r}; known keys: {', '.join(model.model_fields)}"
             ) from None
+        if first["type"] == "value_error" and not key:
+            raise WeightsError(f"{where}: {first['ctx']['error']}") from None
         given = "" if first["type"] == "missing" else f" (given: {str(first['input'])[:60]!r})"
         raise WeightsError(f"{where}: {key}: {first['msg']}{given}") from None
 

@@ -191,7 +191,7 @@ def room(name: str, part: Literal["network", "training", "published"]) -> Any:
 def read_sets(config: Config, sets: Mapping[str, str], allowed: Sequence[str]) -> Config:
     """A config with what the user told by ``--set``; raises WeightsError naming key, value and what is allowed.
 
-    allowed: the keys of the config that a published file does not tell.
+    config: need not be checked (``model_construct``), as more may be told. allowed: the keys of the config that a published file does not tell.
     """
     if unknown := sorted(sets.keys() - set(allowed)):
         raise WeightsError(f"--set {unknown[0]}: no such key; there are: {', '.join(allowed) or 'none'}")
@@ -199,7 +199,13 @@ def read_sets(config: Config, sets: Mapping[str, str], allowed: Sequence[str]) -
         return type(config).model_validate({**config.model_dump(), **sets})
     except ValidationError as error:
         first = error.errors()[0]
-        key = str(first["loc"][0]) if first["loc"] else ""
+        if not first["loc"]:  # what does not fit together
+            raise WeightsError(
+                f"{first['ctx']['error']}; --set tells: {', '.join(allowed) or 'nothing'}"
+            ) from None
+        key = str(first["loc"][0])
+        if key not in sets:
+            raise WeightsError(f"its {key}, {str(first['input'])[:60]}: {first['msg']}") from None
         raise WeightsError(f"--set {key}={str(first['input'])[:60]}: {first['msg']}") from None
 
 

@@ -64,8 +64,6 @@ class TiledUNet(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         widths, self.unshuffle = config.widths, config.unshuffle
-        if len(config.blocks) != len(widths):
-            raise ValueError(f"blocks: expected {len(widths)} numbers, one a level, got {config.blocks}")
         samples = self.unshuffle**2
         self.stem = nn.Conv2d(6 * samples, widths[0], 3, padding=1)
         self.embedding = nn.Sequential(

@@ -57,10 +57,6 @@ class Attention(nn.Module):
 
     def __init__(self, channels: int, head: int, groups: int) -> None:
         super().__init__()
-        if channels % head:
-            raise ValueError(
-                f"attention_head: {head} does not divide the {channels} channels of the last level"
-            )
         self.heads = channels // head
         self.group_norm = GroupNorm(groups, channels, EPSILON)
         self.to_q = nn.Linear(channels, channels)

@@ -6,11 +6,11 @@ Source: arXiv 2310.09633, with the authors' release where the paper is silent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from lowlight import estimator, methods, statistics
 from lowlight.errors import ControlError
@@ -29,9 +29,9 @@ class Config(methods.Config):
     """Sizes of the network. ``tiled``: the CPU size, exact in tiles; ``published``: the authors' class."""
 
     body: Literal["tiled", "published"] = "tiled"
-    widths: tuple[int, ...] = Field((64, 128, 256), min_length=2)
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field((64, 128, 256), min_length=2)
     """Channels of each level, from the top."""
-    blocks: tuple[int, ...] = (1, 1, 2)
+    blocks: tuple[Annotated[int, Field(ge=0)], ...] = (1, 1, 2)
     """``tiled``: residual blocks a level and side; the last level's stand in the middle. ``published``: (2,)."""
     unshuffle: int = Field(4, ge=1)
     """``tiled``: side of the pixel blocks that become channels at the top."""
@@ -41,7 +41,31 @@ class Config(methods.Config):
     head: Literal["sig_dim", "dim", "HE", "normal", "retinex", "retinex_tanh"] = "sig_dim"
     """``published``: what the network's output means."""
     norm_groups: int = Field(32, ge=1)
+    """``published``: of the channels of every level, whose number it divides."""
     attention_head: int = Field(64, ge=1)
+    """``published``: channels of one; it divides those of the last level."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Config:
+        given = f"got {list(self.blocks)}"
+        if self.body == "tiled":
+            if len(self.blocks) != len(self.widths):
+                raise ValueError(f"blocks: expected {len(self.widths)} numbers, one a level, {given}")
+            return self
+        if len(self.blocks) != 1 or self.blocks[0] < 1:
+            raise ValueError(f"blocks: body published expects one number of at least 1, {given}")
+        for width in self.widths:
+            if width % self.norm_groups:
+                raise ValueError(
+                    f"norm_groups: {self.norm_groups} does not divide the {width} channels of a level"
+                )
+        if self.widths[0] % 2:
+            raise ValueError(f"widths: body published expects an even number first, got {self.widths[0]}")
+        if self.widths[-1] % self.attention_head:
+            raise ValueError(
+                f"attention_head: {self.attention_head} does not divide the {self.widths[-1]} channels of the last level"
+            )
+        return self
 
 
 class Controls(methods.PublishedControls):

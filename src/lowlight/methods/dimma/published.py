@@ -83,7 +83,8 @@ def read(
 def derive_config(tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, Any]) -> Config:
     """Widths and blocks from shapes, head and attention from settings, or the release's where they tell nothing.
 
-    Raises WeightsError for a tensor that is missing for that, and for settings of another kind of network.
+    Whether they fit is not checked: the user may tell more. Raises WeightsError for a tensor that is missing for
+    that, and for settings of another kind of network.
     """
     widths: list[int] = []
     blocks = 0
@@ -102,7 +103,7 @@ def derive_config(tensors: Mapping[str, NDArray[Any]], settings: Mapping[str, An
         raise WeightsError(f"its settings have head {head!r}; expected {', '.join(HEADS)}")
     if type(attention) is not int or attention < 1:
         raise WeightsError(f"its settings have attention_head_dim {attention!r}; expected a whole number")
-    return Config(
+    return Config.model_construct(
         body="published", widths=tuple(widths), blocks=(blocks,), head=head, attention_head=attention
     )
 

@@ -53,7 +53,11 @@ class Config(methods.Config):
     @model_validator(mode="after")
     def _stacked_blocks_exist(self) -> Config:
         if any(not 0 <= block < self.blocks for block in self.stacked):
-            raise ValueError(f"stacked: expected blocks from 0 to {self.blocks - 1}, got {self.stacked}")
+            raise ValueError(
+                f"stacked: expected blocks from 0 to {self.blocks - 1}, got {list(self.stacked)}"
+            )
+        if len(set(self.stacked)) < len(self.stacked):
+            raise ValueError(f"stacked: expected each block once, got {list(self.stacked)}")
         return self
 
     @property

@@ -109,7 +109,7 @@ def read(
 
 
 def derive_config(tensors: Mapping[str, NDArray[Any]]) -> Config:
-    """Every size from shapes. Raises WeightsError for a tensor that is missing for that."""
+    """Every size from shapes, whether they fit or not. Raises WeightsError for a tensor that is missing for that."""
 
     def shape(key: str) -> tuple[int, ...]:
         if key not in tensors:
@@ -127,7 +127,7 @@ def derive_config(tensors: Mapping[str, NDArray[Any]]) -> Config:
     if not conditioned:
         raise WeightsError("no conditioned flow steps: not a whole LLFlow checkpoint")
     hidden, condition = shape(f"flowUpsamplerNet.layers.{conditioned[0]}.affine.fFeatures.0.weight")[:2]
-    return Config(
+    return Config.model_construct(
         channels=width,
         blocks=len(blocks),
         growth=growth,
