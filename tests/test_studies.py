@@ -653,6 +653,31 @@ def test_what_was_trained_on_is_counted(across: Path) -> None:
         run("cross-dataset", across / "out", f"on={{mine: {across}}}")
 
 
+def test_what_a_set_has_no_references_for_is_said(across: Path, lowlight: Any) -> None:
+    vv = across / "vv"
+    vv.mkdir()
+    Image.fromarray(scene(1, 200, 240) // 4).save(vv / "1.png")
+    on = f"on={{vv: {vv}}}"
+    status, _, err = lowlight("study", "cross-dataset", on, "-o", across / "out")
+    assert (status, "vv has no references, which psnr, ssim, ssim_llflow, lpips_alex" in err) == (2, True)
+    status, out, _ = lowlight("study", "cross-dataset", on, "metrics=[psnr, niqe]", "-o", across / "out")
+    assert status == 0
+    left_out = "raw.psnr, raw.lightness_error, gtmean_llflow.psnr, gtmean_llflow.niqe need them."
+    assert f"\nvv has no references: {left_out}\n" in out
+
+
+def test_a_metric_that_is_missing_is_said_once(
+    across: Path, lowlight: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("LOWLIGHT_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(place, str(across / "nothing"))
+    mine = f"on={{mine: {{low: {across / 'mine' / 'low'}, reference: {across / 'mine' / 'high'}}}}}"
+    for changes, wanted in ((["metrics=[psnr, lpips_alex]"], 1), ([], 0)):
+        status, out, _ = lowlight("study", "cross-dataset", mine, *changes, "-o", across / "out")
+        assert (status, len(re.findall("^lpips_alex: ", out, re.MULTILINE))) == (wanted, 1)
+        assert json.loads((across / "out" / "cross-dataset.json").read_text())["incomplete"] == bool(wanted)
+
+
 def test_the_page_names_every_study() -> None:
     page = Path(__file__).parents[1] / "docs" / "studies.md"
     rows = [line for line in page.read_text("utf-8").splitlines() if line.startswith("| `")]

@@ -21,7 +21,10 @@ def study(
         output_option("DIR", "Folder for table, JSON and pictures. Default: studies/NAME."),
     ] = None,
 ) -> None:
-    """Run one of the papers' experiments, or list them. Some need lowlight[train]."""
+    """Run one of the papers' experiments, or list them. Some need lowlight[train].
+
+    Exit status: 0 all measured, 1 some photos, or metrics asked for by name, could not be, 2 wrong use.
+    """
     from lowlight import studies
     from lowlight.cli._tables import print_table
     from lowlight.errors import UseError
@@ -44,3 +47,5 @@ def study(
     for note in findings.notes:
         print(note)
     print(folder / f"{name}.md")
+    if findings.incomplete:
+        raise typer.Exit(1)

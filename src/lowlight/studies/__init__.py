@@ -58,6 +58,8 @@ class Findings:
     """How many were measured, by set."""
     recipe: Mapping[str, Any] | None = None
     """What trainings share, whole; None: nothing was trained, or the settings say all of it."""
+    incomplete: bool = False
+    """Photos, or metrics asked for by name, could not be measured; the notes say which."""
 
 
 class Study(Protocol):
@@ -150,6 +152,7 @@ def run(name: str, settings: Settings, folder: Path, say: Say) -> Findings:
         "table": _plain(findings.table),
         "published": None if study.published is None else _plain(study.published),
         "notes": list(findings.notes),
+        "incomplete": findings.incomplete,
         "pictures": [f"{title}.png" for title in findings.pictures],
         "made": made,
     }

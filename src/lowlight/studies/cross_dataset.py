@@ -8,10 +8,10 @@ from typing import ClassVar
 from pydantic import Field
 
 from lowlight import enhancer, places, studies
-from lowlight.errors import PhotoError
+from lowlight.errors import PhotoError, UseError
 from lowlight.evaluation import benchmarks, pairing, plan, scoring
 from lowlight.evaluation.benchmarks import Benchmark
-from lowlight.evaluation.pairing import Case
+from lowlight.evaluation.pairing import Case, listed
 from lowlight.evaluation.protocols import PROTOCOLS
 from lowlight.studies._shared import Pairs, cases_of, spread
 from lowlight.weights import open_weights
@@ -47,7 +47,8 @@ class CrossDataset:
         """Names or weights files."""
         protocols: tuple[str, ...] = Field(("raw", "gtmean_llflow"), min_length=1)
         metrics: tuple[str, ...] = Field(("psnr", "ssim", "ssim_llflow", "lpips_alex"), min_length=1)
-        """Under each protocol; what a set has no references for is left out there."""
+        """Under each protocol. A set without references gets those that need none, as ``niqe``; without any it is
+        refused."""
         trained_on: dict[str, Path] = Field({})
         """By model: a folder of photos that it was trained on, where its weights hold no marks of them."""
         photos: int | None = Field(None, ge=1)
@@ -66,36 +67,56 @@ class CrossDataset:
         names = [f"{protocol}.{metric}" for protocol, metrics in columns.items() for metric in metrics]
         sets = {name: _read(name, place, settings.photos) for name, place in settings.on.items()}
         notes = [f"{name}: {PROTOCOLS[name].words}." for name in columns]
-        notes += dict.fromkeys(fault for _, _, faults in sets.values() for fault in faults)
+        notes += dict.fromkeys(fault for _, _, faults, _ in sets.values() for fault in faults)
+        measured = {name: _measurable(columns, cases[0]) for name, (cases, *_) in sets.items()}
+        for name, of_set in measured.items():
+            if not any(of_set.values()):
+                asked = ", ".join(dict.fromkeys(metric for each in columns.values() for metric in each))
+                raise UseError(
+                    f"{name} has no references, which {asked} under {', '.join(columns)} need; "
+                    "add metrics that need none (niqe) under protocol raw, or leave the set out"
+                )
+            had = [f"{protocol}.{metric}" for protocol, metrics in of_set.items() for metric in metrics]
+            if without := [column for column in names if column not in had]:
+                notes.append(f"{name} has no references: {listed(without)} need them.")
         rows = []
+        incomplete = any(broken for _, _, _, broken in sets.values())
         for model in settings.models:
             weights = open_weights(places.find(model))
             system = scoring.Network(enhancer.load(model))
             if weights.header.data:
                 notes.append(f"{model} was trained on: {'; '.join(weights.header.data)}.")
-            for name, (cases, benchmark, _) in sets.items():
+            for name, (cases, benchmark, _, _) in sets.items():
                 say(f"{model} on {name}, {len(cases)} photos")
                 folders = [settings.trained_on[model]] if model in settings.trained_on else []
                 guard = plan.look_for_leaks(
                     cases, weights, folders, benchmark, help_="; trained_on={MODEL: DIR} looks"
                 )
                 notes += [f"{model} on {name}: {line}." for line in guard.lines]
-                scores = scoring.score(system, cases, _measurable(columns, cases[0]))
+                scores = scoring.score(system, cases, measured[name])
                 notes += [f"{model} on {name}: {photo}: {why}" for photo, why in scores.failed.items()]
                 notes += [f"{model} on {name}: {warning}" for warning in scores.warnings]
-                notes += [f"{each.name}: {each.missing}" for each in scores.columns if each.missing]
+                notes += [f"{each.metric}: {each.missing}" for each in scores.columns if each.missing]
+                incomplete |= bool(scores.failed) or (
+                    "metrics" in settings.model_fields_set and any(each.missing for each in scores.columns)
+                )
                 found = {each.name: each.mean for each in scores.columns}
                 met = [_met(guard, of) for of in ("trained", "chosen")]
                 rows.append((model, name, len(scores.rows), *(found.get(column) for column in names), *met))
         header = ("model", "measured on", "photos", *names, "seen in training", "seen in choosing")
-        photos = {name: len(cases) for name, (cases, _, _) in sets.items()}
-        return studies.Findings(studies.Table(header, rows), [*dict.fromkeys(notes), SHARED], photos=photos)
+        photos = {name: len(cases) for name, (cases, *_) in sets.items()}
+        return studies.Findings(
+            studies.Table(header, rows),
+            [*dict.fromkeys(notes), SHARED],
+            photos=photos,
+            incomplete=incomplete,
+        )
 
 
 def _read(
     name: str, place: Path | Pairs, photos: int | None
-) -> tuple[list[Case], Benchmark | None, list[str]]:
-    """Cases of a set, spread evenly, and its known faults. Raises UseError and PhotoError."""
+) -> tuple[list[Case], Benchmark | None, list[str], bool]:
+    """Cases of a set, spread evenly, its known faults, and whether photos of it can't be read. Raises UseError and PhotoError."""
     benchmark: Benchmark | None = None
     faults: list[str] = []
     if isinstance(place, Pairs):
@@ -107,7 +128,8 @@ def _read(
     cases, broken = pairing.check_alike(spread(cases, photos))
     if not cases:
         raise PhotoError(f"{name}: no photo of it can be read: {next(iter(broken.values()))}")
-    return cases, benchmark, faults + [f"{name}: {photo}: {why}" for photo, why in broken.items()]
+    faults += [f"{name}: {photo}: {why}" for photo, why in broken.items()]
+    return cases, benchmark, faults, bool(broken)
 
 
 def _measurable(columns: scoring.Columns, case: Case) -> dict[str, tuple[str, ...]]:

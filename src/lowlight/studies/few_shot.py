@@ -156,8 +156,12 @@ class FewShot:
             "The published deviations are over photos; its SSIM is of grey; which LPIPS is not said.",
             "Published on 15 photos, 14 of whose scenes are in LOL's training part: heights do not compare.",
         ]
+        missing = any(cell is None for row in rows for cell in row[3::3])
         return studies.Findings(
-            studies.Table(tuple(header), rows), list(dict.fromkeys(notes)), photos={"judged": len(cases)}
+            studies.Table(tuple(header), rows),
+            list(dict.fromkeys(notes)),
+            photos={"judged": len(cases)},
+            incomplete=missing and "metrics" in settings.model_fields_set,
         )
 
 
