@@ -641,7 +641,7 @@ def test_compare_gives_paired_differences(lowlight, place):
     assert len(page_.sources) == 3 * 3  # reference and two results of each photo
     status, out, _ = lowlight("compare", "of-done/report.json", "of-worse")
     assert status == 0
-    assert re.search(r"^raw.psnr +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
+    assert re.search(r"^raw.psnr ↑ +\d+\.\d+ \(3\) +\d+\.\d+ \(3\) +-\d", out, re.MULTILINE)
     assert "10000 bootstrap resamples (seed 0) of 3 scenes, whose photos are drawn together; 3 are few" in out
 
 
@@ -666,8 +666,17 @@ def test_a_comparison_is_written_as_numbers_and_words(lowlight, place):
                 key: told[key] for key in ("low", "high")
             }
             assert (float(row["difference"]), row["photos of difference"]) == (told["mean"], "3")
+            drawn = ("scenes", "3", "0", "yes")
         else:
             assert row["difference"] == ""
+            drawn = ("", "", "", "")
+        assert tuple(row[key] for key in ("interval of", "count", "seed", "too narrow")) == drawn
+        better = "lower" if row["column"] == "raw.lightness_error" else "higher"
+        assert row["better"] == numbers["better"][row["column"]] == better
+    page_ = Path("beside/comparison.html").read_text("utf-8")
+    for text in (out, Path("beside/comparison.md").read_text("utf-8"), page_):
+        assert "raw.psnr ↑" in text
+        assert "raw.lightness_error ↓" in text
     text = Path("beside/comparison.md").read_text("utf-8")
     shown_ = next(line for line in out.splitlines() if line.startswith("raw.psnr"))
     assert f"| {' | '.join(re.split(' {2,}', shown_))} |" in text
@@ -728,7 +737,8 @@ def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
     assert note.startswith("done (new), done (old/new), done (other): training photos: whether these photos")
     assert found["base"] == "done (new)"
     assert found["results"]["done (old/new)"] == "old/new"
-    assert found["interval"] == {"level": 0.95, "resamples": 10_000, "of": "scenes", "seed": 0}
+    drawn = {"of": "scenes", "count": 3, "too_narrow": True}
+    assert found["interval"] == {"level": 0.95, "resamples": 10_000, **drawn, "seed": 0}
     assert found["made"]["lowlight"]
     status, _, err = lowlight("compare", "new", "other", "new")
     assert (status, "new: given twice" in err) == (2, True)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,20 @@ class Comparison:
     def photos(self) -> list[str]:
         """Names of the photos that all have."""
         return [row.name for row in self.reports[self.base].photos]
+
+    @property
+    def drawn(self) -> tuple[Literal["scenes", "photos"], int]:
+        """What the bootstrap draws, and how many there are."""
+        return (
+            ("photos", len(self.photos))
+            if self.scenes is None
+            else ("scenes", len(set(self.scenes.values())))
+        )
+
+    @property
+    def too_narrow(self) -> bool:
+        """What is drawn is too little for intervals of that level."""
+        return self.drawn[1] < FEW
 
 
 def bootstrap(
@@ -213,21 +228,22 @@ def _difference(
 def heading(comparison: Comparison) -> str:
     """What was compared, in one line."""
     where = comparison.reports[comparison.base].data.where
-    scenes = "" if comparison.scenes is None else f" of {len(set(comparison.scenes.values()))} scenes"
+    scenes = "" if comparison.scenes is None else f" of {comparison.drawn[1]} scenes"
     left_out = f", {len(comparison.left_out)} left out" if comparison.left_out else ""
     return f"{len(comparison.reports)} results on {where}: {len(comparison.photos)} photos{scenes}{left_out}"
 
 
 def intervals(comparison: Comparison) -> str:
     """What the intervals are, in one line."""
-    count, of = len(comparison.photos), "photos; scenes are not known, so photos of one count as independent"
-    if comparison.scenes is not None:
-        count = len(set(comparison.scenes.values()))
-        of = "scenes, whose photos are drawn together"
-    few = f"; {count} are few, and the intervals too narrow" if count < FEW else ""
+    of, count = comparison.drawn
+    how = {
+        "photos": "; scenes are not known, so photos of one count as independent",
+        "scenes": ", whose photos are drawn together",
+    }[of]
+    few = f"; {count} are few, and the intervals too narrow" if comparison.too_narrow else ""
     return (
         f"differences to {comparison.base}, photo by photo, with {100 * LEVEL:.0f} % intervals of their mean: {RESAMPLES} "
-        f"bootstrap resamples (seed {comparison.seed}) of {count} {of}{few}"
+        f"bootstrap resamples (seed {comparison.seed}) of {count} {of}{how}{few}"
     )
 
 

@@ -29,7 +29,7 @@ from lowlight.evaluation.page import (
     pictures_of,
     table_of,
 )
-from lowlight.evaluation.report import PUBLISHED, number, published
+from lowlight.evaluation.report import PUBLISHED, number, published, with_arrow
 from lowlight.evaluation.scoring import versions
 from lowlight.files import write_file
 
@@ -44,7 +44,7 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         header += [name, f"difference ({100 * LEVEL:.0f} %)"]
     rows = []
     for column, differences in comparison.differences.items():
-        cells = [column]
+        cells = [with_arrow(column, _better(comparison, column))]
         for name, report in comparison.reports.items():
             found = report.column(column)
             mean = None if found is None else found.mean
@@ -55,6 +55,11 @@ def table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
                 cells.append(_interval(differences.get(name)))
         rows.append(cells)
     return header, rows
+
+
+def _better(comparison: Comparison, column: str) -> str:
+    """``higher``, ``lower`` or empty."""
+    return comparison.reports[comparison.base].better[column.partition(".")[2]]
 
 
 def _interval(found: Difference | None) -> str:
@@ -88,10 +93,13 @@ def to_json(comparison: Comparison) -> str:
         "interval": {
             "level": LEVEL,
             "resamples": RESAMPLES,
-            "of": "photos" if comparison.scenes is None else "scenes",
+            "of": comparison.drawn[0],
+            "count": comparison.drawn[1],
+            "too_narrow": comparison.too_narrow,
             "seed": comparison.seed,
         },
         "made": versions(),
+        "better": {column: _better(comparison, column) for column in comparison.differences},
         "means": {
             name: {column.name: column.mean for column in report.columns}
             for name, report in comparison.reports.items()
@@ -106,11 +114,14 @@ def to_json(comparison: Comparison) -> str:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """A row a column and result: mean, deviation, photos in it; difference to the first, its bounds, its photos."""
+    """A row a column and result: which way is better; mean, deviation, photos in it; difference to the first, its
+    bounds, its photos; what the bootstrap of all intervals drew, how many, its seed, and whether they are too few."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    first = ("column", "result", "mean", "deviation", "photos")
-    writer.writerow([*first, "difference", "low", "high", "photos of difference"])
+    first = ("column", "better", "result", "mean", "deviation", "photos")
+    interval = ("interval of", "count", "seed", "too narrow")
+    writer.writerow([*first, "difference", "low", "high", "photos of difference", *interval])
+    drawn = (*comparison.drawn, comparison.seed, "yes" if comparison.too_narrow else "no")
     for name, differences in comparison.differences.items():
         for result, report in comparison.reports.items():
             if (column := report.column(name)) is None:
@@ -119,7 +130,10 @@ def to_csv(comparison: Comparison) -> str:
             found = differences.get(result)
             other = () if found is None else (found.mean, found.low, found.high, found.count)
             cells = [*own, *other, *[None] * (4 - len(other))]
-            writer.writerow([name, result, *("" if cell is None else repr(cell) for cell in cells)])
+            numbers = ("" if cell is None else repr(cell) for cell in cells)
+            bounded = found is not None and found.low is not None
+            told = drawn if bounded else [""] * len(drawn)
+            writer.writerow([name, _better(comparison, name), result, *numbers, *told])
     return stream.getvalue()
 
 

@@ -20,6 +20,8 @@ from lowlight.photo import Photo, write_photo
 
 FILES = ("report.json", "photos.csv", "report.md", "report.html")
 PUBLISHED = "Published under this name of data, protocol and metric variant"
+ARROWS = {"higher": "↑", "lower": "↓", "": ""}
+"""By what is better."""
 RESULTS = "results"
 """Folder of what a model made, in a report's folder."""
 
@@ -55,14 +57,18 @@ def cell(column: Column | None) -> str:
     return text
 
 
+def with_arrow(name: str, better: str) -> str:
+    """A metric or column, and which way it is better."""
+    return f"{name} {ARROWS[better]}".rstrip()
+
+
 def table(report: Report) -> tuple[list[str], list[list[str]]]:
     """Header and rows: a metric a row, a protocol a column."""
     names = list(report.protocols)
-    arrows = {"higher": "↑", "lower": "↓", "": ""}
     rows = []
     for metric in report.metrics:
         cells = [cell(report.column(f"{protocol}.{metric}")) for protocol in names]
-        rows.append([f"{metric} {arrows[report.better[metric]]}".rstrip(), *cells])
+        rows.append([with_arrow(metric, report.better[metric]), *cells])
     return ["metric", *names], rows
 
 
