@@ -106,6 +106,13 @@ def test_wrong_use_is_one_line(
     ]
 
 
+def test_a_graph_is_refused_before_the_pairs_are_looked_at(lowlight: Any, folder: Path) -> None:
+    Image.fromarray(place(90)).save(folder / "pairs" / "dark" / "0.png")
+    status, out, err = lowlight("adapt", "--pairs", "pairs", "-o", "mine.onnx", "--from", "dimma")
+    assert (status, out, len(err.splitlines())) == (2, "", 1)
+    assert "dimma.onnx: a graph runs but cannot be trained on" in err
+
+
 def test_photos_are_looked_for_before_the_pairs(lowlight: Any, folder: Path) -> None:
     given = ["--from", "base.safetensors", "--pairs", "pairs", "-o", "mine.onnx", "--photos", "gone"]
     assert lowlight("adapt", *given) == (2, "", "lowlight: --photos gone: expected a folder of photos\n")

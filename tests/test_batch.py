@@ -173,9 +173,18 @@ def test_a_result_made_otherwise_is_refused_or_replaced(changed, overwrite):
         assert outcome.status == "done"
         assert statuses(do(["a.jpg"], enhancer=enhancer, **settings)) == ["skipped"]
     else:
-        assert outcome.error == f"out/a.jpg exists and was made with other {changed}; --overwrite replaces it"
+        how = "from another photo" if changed == "photo" else f"with other {changed}"
+        assert outcome.error == f"out/a.jpg exists and was made {how}; --overwrite replaces it"
         assert Path("out/a.jpg").read_bytes() == before
         assert enhancer.calls == 0
+
+
+def test_all_that_a_result_was_made_otherwise_by_is_told():
+    make("a.jpg")
+    do(["a.jpg"])
+    make("other.jpg", "a.jpg")
+    [outcome] = do(["a.jpg"], quality=50, controls=Controls(lightness=0.5))
+    assert "made from another photo and with other controls and output options;" in outcome.error
 
 
 def test_what_stands_in_the_way_is_never_taken_for_a_result():

@@ -99,7 +99,7 @@ PROBLEMS = {
         "no signal in the dark one",
     ),
     "clipped": (*clipped(0.4), "clipped to white; expose it less"),
-    "sizes": (night(place(1))[:-1], place(1), "sizes differ: low 200x179, reference 200x180"),
+    "sizes": (night(place(1))[:-1], place(1), "sizes differ: dark 200x179, light 200x180"),
     "depths": (night(place(1))[..., 0].astype(np.uint16) * 257, place(1)[..., 0], "depths differ"),
     "small": (night(place(1))[:100], place(1)[:100], "expected at least 160 a side"),
 }

@@ -375,11 +375,15 @@ def test_output_never_costs_a_photo(tmp_path: Path) -> None:
         Image.fromarray(dark_photo(20, 30).samples).save(path)
     before = dark.read_bytes()
     (tmp_path / "link.png").symlink_to(dark)
+    (tmp_path / "text.png").write_text("dear")
+    (tmp_path / "nowhere.png").symlink_to(tmp_path / "gone.png")
     for output, said in (
         (dark, "would overwrite the input"),
         (tmp_path, "would overwrite the input"),
         (tmp_path / "link.png", "would overwrite the input"),
         (other, "exists and was not made by lowlight"),
+        (tmp_path / "text.png", r"text\.png exists and was not made by lowlight"),
+        (tmp_path / "nowhere.png", r"nowhere\.png exists and was not made by lowlight"),
         (other / "inside.png", "can't be written"),
         (tmp_path / "light.gif", "cannot write .gif files"),
         ("", "a name is empty"),

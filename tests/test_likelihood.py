@@ -322,6 +322,7 @@ def test_a_table_with_maps_says_their_scales(place: Path, lowlight: Run) -> None
     assert status == 0
     assert out.splitlines()[0].split()[-2:] == ["surprise", "colours"]
     assert "maps/*.surprise.png: bits a position beyond" in err
+    assert "compare only candidates of one dark photo that are equally sharp" in err
     assert "-8 blue, too likely, to 8 red, too unlikely\n" in err
     assert "0 white to 48 purple\n" in err
 

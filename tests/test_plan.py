@@ -101,7 +101,11 @@ def test_own_results_are_not_taken_as_photos(again):
     touch("in/a.jpg", "in/a.enhanced.jpg")
     plan = make_plan(again, None)
     assert [str(job.source) for job in plan.jobs] == ["in/a.jpg"]
-    assert "in/a.enhanced.jpg" in plan.notes[0]
+    assert plan.notes == ["in/a.enhanced.jpg: a result, left out; give it alone to do it again"]
+    touch("in/b.enhanced.jpg")
+    assert make_plan(["in"], None).notes == [
+        "in/a.enhanced.jpg and 1 more: results, left out; give one alone to do it again"
+    ]
 
 
 def test_a_result_that_is_named_alone_is_a_photo():

@@ -121,7 +121,11 @@ def _check_target(target: Path, mark: str, overwrite: bool) -> bool:
     why = "was not made by lowlight" if found is None else "was made from Python or by another version"
     if found is not None and found.count("-") == mark.count("-"):
         parts = zip(PARTS, found.split("-"), mark.split("-"), strict=True)
-        why = f"was made with other {' and '.join(name for name, a, b in parts if a != b)}"
+        *other, photo = [name if a != b else "" for name, a, b in parts]
+        ways = ["from another photo"] if photo else []
+        if any(other):
+            ways.append(f"with other {' and '.join(filter(None, other))}")
+        why = f"was made {' and '.join(ways)}"
     raise PhotoError(f"{shown(target)} exists and {why}; --overwrite replaces it")
 
 

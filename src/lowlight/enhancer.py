@@ -158,7 +158,7 @@ class Enhancer:
         if isinstance(picture, str | os.PathLike):
             source = Path(picture)
             target = target_of(source, None if output is None else os.fspath(output))
-            if os.path.lexists(target) and photo.read_fingerprint(target) is None:
+            if os.path.lexists(target) and not _is_own(target):
                 raise PhotoError(f"{target} exists and was not made by lowlight: move it away")
             result, _ = self.enhance_photo(photo.read_photo(source, exact=checked.strength == 0), checked)
             try:
@@ -592,6 +592,14 @@ def enhance(
 
 def _used(controls: Controls, lightness: float | None) -> dict[str, Any]:
     return {**controls.model_dump(), "lightness": None if lightness is None else round(lightness, 4)}
+
+
+def _is_own(path: Path) -> bool:
+    """Whether a file is an earlier result."""
+    try:
+        return photo.read_fingerprint(path) is not None
+    except PhotoError:  # no photo at all, or a link that leads nowhere
+        return False
 
 
 def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float) -> Samples:

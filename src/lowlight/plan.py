@@ -192,8 +192,9 @@ def _left_out(results: Iterable[Path]) -> list[str]:
     names = [shown(path) for path in results]
     if not names:
         return []
-    others = f" and {len(names) - 1} more" if len(names) > 1 else ""
-    return [f"{names[0]}{others}: results, left out; give a file alone to do it again"]
+    if len(names) == 1:
+        return [f"{names[0]}: a result, left out; give it alone to do it again"]
+    return [f"{names[0]} and {len(names) - 1} more: results, left out; give one alone to do it again"]
 
 
 def _is_own(path: Path, own: str) -> bool:

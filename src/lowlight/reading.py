@@ -207,8 +207,8 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise PhotoError(f"a photo of {width} x {height} pixels has nothing to show")
     if width * height > max_pixels:
         raise PhotoError(
-            f"{width} x {height} = {width * height / 1e6:.0f} million pixels, more than the"
-            f" {max_pixels / 1e6:g} million allowed; raise the limit (--max-pixels) if you trust the file"
+            f"{width} x {height} = {width * height:,} pixels, more than the {max_pixels:,} allowed; raise"
+            " the limit (--max-pixels) if you trust the file"
         )
 
 

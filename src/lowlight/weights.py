@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from lowlight import methods
-from lowlight.errors import WeightsError
+from lowlight.errors import UseError, WeightsError, shown
 from lowlight.files import write_file
 from lowlight.methods import Array
 from lowlight.places import cache_folder as cache_folder
@@ -148,6 +148,14 @@ def open_weights(name_or_path: str | Path, *, method: str | None = None, part: s
     except ValueError as error:
         raise WeightsError(f"{path}: header: {error}") from None
     return Weights(header, path, kind, sha256, arrays)
+
+
+def open_trainable(name_or_path: str | Path, *, method: str) -> Weights:
+    """``open_weights`` of a network that can go on learning. Raises UseError for a graph, which cannot."""
+    weights = open_weights(name_or_path, method=method, part="")
+    if weights.kind != "safetensors":
+        raise UseError(f"{shown(weights.path)}: a graph runs but cannot be trained on; expected .safetensors")
+    return weights
 
 
 def _holds(part: str) -> str:

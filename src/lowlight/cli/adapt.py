@@ -86,6 +86,7 @@ def _say(line: str) -> None:
 def _weights(name: str) -> Path:
     """The file to start from; tells where it comes from when the default is not there."""
     from lowlight import places
+    from lowlight.weights import open_trainable
 
     if name == START and START not in places.candidates() and not Path(name).exists():
         raise UseError(
@@ -93,7 +94,7 @@ def _weights(name: str) -> Path:
             f"models/{START}.safetensors of lowlight's source into ./models or {places.cache_folder()}, "
             "or name other weights by --from FILE"
         )
-    return places.find(name)
+    return open_trainable(name, method="dimma").path
 
 
 def _check(folder: Path) -> list[CameraPair]:

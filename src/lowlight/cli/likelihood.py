@@ -122,7 +122,8 @@ def likelihood(
         ]
         print_table([name.replace("_", " ") for name in shown_columns], rows)
         print(
-            "Less is more likely. The prior's mean is the encoder's colour map of the dark photo.",
+            "Less is more likely, and smooth is likely: compare only candidates of one dark photo that are equally "
+            "sharp. The prior's mean is the encoder's colour map of the dark photo.",
             file=sys.stderr,
         )
         for kind in chosen:

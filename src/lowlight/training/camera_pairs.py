@@ -15,7 +15,7 @@ from lowlight import alignment, statistics
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import guards, pairing
 from lowlight.methods import Samples
-from lowlight.photo import read_photo
+from lowlight.photo import describe_photo, read_photo
 
 Pixels = NDArray[np.uint8]
 
@@ -117,10 +117,8 @@ def check_pairs(files: list[tuple[str, Path, Path]]) -> list[Check]:
 def check_pair(name: str, dark_file: Path, light_file: Path) -> Check:
     """Read a pair and tell whether it can be learned from."""
     try:
-        case = pairing.Case(name, None, dark_file, light_file)
-        _, broken = pairing.check_alike([case])
-        if broken:
-            return Check(name, None, broken[name])
+        if problem := _unlike(dark_file, light_file):
+            return Check(name, None, problem)
         dark, light = (read_photo(path).samples for path in (dark_file, light_file))
     except LowlightError as error:
         return Check(name, None, str(error))
@@ -142,6 +140,22 @@ def check_pair(name: str, dark_file: Path, light_file: Path) -> Check:
     if dark.dtype != np.uint8:
         notes.append("rounded to 8 bits")
     return Check(name, CameraPair(name, eight_bits(dark), eight_bits(light), tuple(notes)))
+
+
+def _unlike(dark: Path, light: Path) -> str:
+    """In what the two files differ by their headers, or nothing: neither is resized or flattened to fit."""
+    looks = {}
+    for role, path in (("dark", dark), ("light", light)):
+        described = describe_photo(path)
+        if described["alpha"]:
+            return f"the {role} photo has an alpha channel; flatten it first"
+        size = f"{described['width']}x{described['height']}"
+        colour = "grey" if described["colour"] == "grey" else "colour"
+        looks[role] = {"sizes": size, "depths": pairing.depth_of(path), "colours": colour}
+    for what, found in looks["dark"].items():
+        if found != looks["light"][what]:
+            return f"{what} differ: dark {found}, light {looks['light'][what]}"
+    return ""
 
 
 def _exposure(dark: Samples, light: Samples, notes: list[str]) -> str:

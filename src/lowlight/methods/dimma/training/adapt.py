@@ -34,7 +34,7 @@ from lowlight.training.data import Pairs
 from lowlight.training.export import export_onnx
 from lowlight.training.loop import fit, time_steps
 from lowlight.training.recipe import Recipe
-from lowlight.weights import Header, Weights, open_weights
+from lowlight.weights import Header, Weights, open_trainable, open_weights
 
 NORMAL = 100
 """Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""
@@ -160,7 +160,7 @@ def adapt(
     UseError when the working folder holds another adaptation or another process works in it, or too few steps
     fit into the minutes.
     """
-    base = open_start(order.start)
+    base = open_trainable(order.start, method="dimma")
     with claimed(order.work):
         return _adapt(order, base, say, stop)
 
@@ -233,14 +233,6 @@ def _adapt(order: Order, base: Weights, say: Callable[[str], None], stop: Callab
     write_photo(Photo(_sheet(order, held, base, best)), picture)
     seconds = round(time.monotonic() - started, 1)
     return Result(order.out, picture, held.name, before, after, kept_old, steps, seconds)
-
-
-def open_start(path: Path) -> Weights:
-    """Weights that an adaptation can start from. Raises UseError for a graph."""
-    base = open_weights(path, method="dimma", part="")
-    if base.kind != "safetensors":
-        raise UseError(f"{shown(path)}: a graph runs but cannot be trained on; expected .safetensors")
-    return base
 
 
 def left_out(pairs: Sequence[CameraPair]) -> CameraPair:
