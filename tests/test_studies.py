@@ -60,6 +60,21 @@ def test_unknown_studies_and_settings_are_named() -> None:
         studies.check("lightness", ["photo=here"])
 
 
+@pytest.mark.parametrize(
+    ("study", "change", "said"),
+    [
+        ("cost", "models=dimma", "models = 'dimma': expected a list, as models=[dimma]"),
+        ("cost", "sizes=600x400", "sizes = '600x400': expected a list, as sizes=[[600, 400]]"),
+        ("cost", "sizes=[600, 400]", "sizes.0 = '600': expected a list, as sizes=[[600, 400]]"),
+        ("cross-dataset", "on={mine: 3}", "on.mine = '3': expected a path"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_told_in_words(study: str, change: str, said: str) -> None:
+    with pytest.raises(RecipeError) as told:
+        studies.check(study, [change])
+    assert str(told.value) == f"study {study}: {said}"
+
+
 def test_missing_settings_are_told_with_all_that_can_be_set() -> None:
     with pytest.raises(RecipeError) as told:
         studies.check("lightness", ["scenes=3"])

@@ -73,7 +73,20 @@ def validate(model: type[_Model], values: Mapping[str, Any], where: str, prefix:
         if first["type"] == "value_error" and not place:
             raise RecipeError(f"{where}: {first['ctx']['error']}") from None
         message = first["msg"][0].lower() + first["msg"][1:]
+        if first["type"] in ("list_type", "tuple_type"):
+            message = f"expected a list, as {_as_list(model, place[0], key, first['input'])}"
+        elif first["type"] == "path_type":
+            message = "expected a path"
         raise RecipeError(f"{where}: {key} = {str(first['input'])[:80]!r}: {message}") from None
+
+
+def _as_list(model: type[BaseModel], first: str, key: str, value: Any) -> str:
+    """How a list is written: of the value given, or of the default's first entry where that is a list itself."""
+    field = model.model_fields.get(first)
+    default = None if field is None else field.default
+    if isinstance(default, tuple) and default and isinstance(default[0], tuple):
+        return f"{first}=[[{', '.join(map(str, default[0]))}]]"
+    return f"{key}=[{value}]"
 
 
 def _written(values: Any, place: tuple[int | str, ...]) -> list[str]:
@@ -85,7 +98,7 @@ def _written(values: Any, place: tuple[int | str, ...]) -> list[str]:
         )
         if inside:
             values = values[part]
-        if inside or index == len(place) - 1:
+        if inside or (index == len(place) - 1 and "[" not in str(part)):
             kept.append(str(part))
     return kept
 
