@@ -34,6 +34,19 @@ def test_more_brightness_is_a_lighter_picture(llflow: Enhancer, name: str) -> No
     assert (np.diff(means) > 0).all(), means
 
 
+@pytest.mark.slow
+def test_tiles_with_the_stated_halo_give_the_same_8_bits(llflow: Enhancer) -> None:
+    photo = read_photo(CLONE / "examples" / "coffee.jpg")
+    controls = llflow.controls()
+    whole, report = llflow.enhance_photo(photo, controls)
+    assert report.tiles == 1
+    tiled, report = llflow.enhance_photo(photo, controls, memory=350_000_000)
+    assert report.tiles > 1
+    differ = tiled.samples != whole.samples
+    assert differ.sum() <= 30, "values between two steps, which change with any order of summing"
+    assert np.abs(tiled.samples.astype(int) - whole.samples).max() <= 1
+
+
 def test_surprise_shows_noise_and_blur_where_they_are(one_thread: None) -> None:
     """In a picture that the density has drawn itself, of which nothing is surprising."""
     from lowlight.likelihoods import Judge
