@@ -129,6 +129,15 @@ def test_samples_do_not_depend_on_tiles(tiny: Enhancer) -> None:
     assert np.abs(tiled.samples.astype(int) - whole.samples).max() <= 1
 
 
+@pytest.mark.parametrize("published", [False, True])
+def test_the_memory_that_a_batch_gives_is_enough(tiny: Enhancer, published: bool) -> None:
+    """The release mirrors the photo outwards first, and that is what must fit."""
+    controls = tiny.controls(published=published)
+    photo = Photo(dark(150, 203))
+    _, report = tiny.enhance_photo(photo, controls, memory=tiny.memory_for(150, 203, 1, controls))
+    assert report.tiles == 1
+
+
 def test_samples_are_averaged(tiny: Enhancer) -> None:
     picture = dark(40, 56).astype(np.float32) / 255
     one, two, other = (

@@ -110,7 +110,7 @@ class Enhancer:
             seconds = time.perf_counter() - started
             return photo, Report(_used(controls, before), before, before, 0, seconds, spread=still)
         as_released = isinstance(controls, PublishedControls) and controls.published
-        frame = self._frame(photo) if as_released else None
+        frame = self._frame(photo.height, photo.width, controls)
         seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
         observation = self.method.observe(seen.samples, controls)
         memory = memory or self.memory or free_memory() // 2
@@ -215,6 +215,8 @@ class Enhancer:
 
     def memory_for(self, height: int, width: int, itemsize: int, controls: Controls) -> int:
         """Bytes that a photo takes while it is enhanced, itself included, in tiles of the preferred size."""
+        if (frame := self._frame(height, width, controls)) is not None:
+            height, width = height + sum(frame[0]), width + sum(frame[1])
         whole = self._padded(height, width)
         if self.method.halo is not None:
             whole = min(whole, (tiles.PREFERRED + 2 * self.method.halo + self.method.multiple) ** 2)
@@ -346,10 +348,16 @@ class Enhancer:
                     progress(done / (photo.height * photo.width))
         return deep, values, count, deviation
 
-    def _frame(self, photo: Photo) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """Rows and columns that the method's release mirrors a photo outwards by, before it looks at it."""
+    def _frame(
+        self, height: int, width: int, controls: Controls
+    ) -> tuple[tuple[int, int], tuple[int, int]] | None:
+        """Rows and columns that the method's release mirrors a photo outwards by, before it looks at it.
+
+        None where the release is not asked for.
+        """
         released = getattr(self.method, "released_frame", None)
-        return None if released is None else released(photo.height, photo.width)
+        as_released = isinstance(controls, PublishedControls) and controls.published
+        return released(height, width) if released is not None and as_released else None
 
     def _result(
         self, tile: Array, observation: Observation, window: tiles.Window, draws: _Draws

@@ -139,6 +139,8 @@ class Given:
 
         Each level is the middle of a cell of width 1/256 that noise fills: -log2 p(x) + 8 of a number.
         """
+        if (levels != np.rint(levels)).any():
+            raise PhotoError("levels: expected whole numbers, 0 to 255, got others")
         rng = np.random.default_rng(seed)
         found = [
             self.bits_per_position(((levels + rng.random(levels.shape, np.float32)) / 256).astype(np.float32))
@@ -168,6 +170,8 @@ class Given:
             return self.density.likeliest().clamp(0, 1)
 
     def _tensor(self, picture: Array) -> Tensor:
+        if picture.dtype.kind != "f":
+            raise PhotoError(f"picture: expected floats, usually in [0, 1], got {picture.dtype}")
         if picture.shape != self._shape:
             raise PhotoError(
                 f"{picture.shape[1]}x{picture.shape[0]} pixels, and the dark photo has "
