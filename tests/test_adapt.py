@@ -235,7 +235,7 @@ def test_a_folder_of_another_adaptation_is_refused(folder: Path) -> None:
         adapt(order(folder, out=folder / "other.onnx"))
 
 
-class Trained(Exception):  # noqa: N818
+class Trained(Exception):  # noqa: N818 - no error, but where a test ends
     """Training would begin."""
 
 

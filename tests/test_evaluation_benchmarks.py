@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,7 +176,7 @@ def test_the_commands_list_and_check(lowlight, lol: Path) -> None:  # type: igno
     assert lowlight("data", "check", "lol-v1", lol / "none")[0] == 2
 
 
-def test_sets_of_one_folder_say_what_was_looked_at(lowlight, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_sets_of_one_folder_say_what_was_looked_at(lowlight: Any, tmp_path: Path) -> None:
     for number in range(1, 11):
         save(tmp_path / "lime" / f"{number}.png", PICTURE[:20, :20])
     status, out, _ = lowlight("data", "check", "lime", tmp_path / "lime")
