@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from lowlight import methods
 from lowlight.errors import UseError
 from lowlight.files import claimed
 from lowlight.methods.dimma.network import Network
-from lowlight.methods.dimma.training.adapt import Course, Order, adapt, left_out
+from lowlight.methods.dimma.training.adapt import GRAPH, Course, Order, adapt, left_out
 from lowlight.training.camera_pairs import check_pairs, find_pairs, usable
-from lowlight.training.loop import Outcome, fit
+from lowlight.training.loop import Outcome, Timed, fit
 from lowlight.training.recipe import Recipe
 from lowlight.weights import Header, open_weights, save_safetensors
 
@@ -184,7 +185,9 @@ def test_pairs_become_a_model(folder: Path) -> None:
     with Image.open(result.sheet) as sheet:
         assert sheet.width > 4 * 200
     assert any(line.startswith("3 normal photos of ") for line in said)
-    assert any(line.startswith("8 steps for detail and 20 for all, twice: about") for line in said)
+    told = [line for line in said if "it takes about" in line or line.startswith("8 steps for detail")]
+    assert told[0].startswith("as fast as this machine is now, it takes about ")
+    assert told[1] == "8 steps for detail and 20 for all, then both again with all pairs"
     dimmer = package.load_dimmer(folder / "mine.adapt" / "dimmer" / "last.safetensors")
     assert dimmer.dim(held.light).mean() == pytest.approx(held.dark.mean(), rel=0.3)
 
@@ -223,7 +226,7 @@ def test_what_is_worse_is_not_kept(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_another_adaptation_is_refused(folder: Path) -> None:
-    with pytest.raises(Exception, match="interrupted while steps were timed; the same command goes on"):
+    with pytest.raises(Exception, match="interrupted at step 1 of 10; the same command goes on"):
         adapt(order(folder), stop=lambda: True)
     with pytest.raises(
         UseError, match=r"mine\.adapt: holds an adaptation that began otherwise \(photos, seed\)"
@@ -241,24 +244,27 @@ class Trained(Exception):  # noqa: N818 - no error, but where a test ends
 
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """Seconds that a step is found to take, by its precision and for detail; nothing is trained."""
-    paces = {"float32": 4.0, "bf16": 8.0, "detail": 4.0}
-    asked = []
+    """Seconds that a step is found to take, of all or for detail, and a start; only the dimmer seems to be trained."""
+    paces = {"all": 4.0, "detail": 4.0, "start": 0.0}
 
-    def time_steps(recipe: Recipe, enough: Any) -> list[float]:
-        kind = "detail" if "colour_of" in recipe.settings else recipe.precision
-        asked.append(kind)
-        found: list[float] = []
-        while not enough(found):
-            found.append(paces[kind] if found else 60.0)
-        assert len(found) in ((2, 3, 4) if paces[kind] < 15 else (2,)), "no more than is needed"
-        return found
+    def time_steps(recipe: Recipe, precisions: Any, enough: Any) -> Timed:
+        kind = "detail" if "colour_of" in recipe.settings else "all"
+        found: dict[Any, list[float]] = {precision: [] for precision in precisions}
+        for precision, seconds in found.items():
+            pace = paces[kind] if precision == "float32" else 2 * paces[kind]
+            while not enough(seconds):
+                seconds.append(pace if seconds else 60.0)
+            assert len(seconds) in ((2, 3, 4) if pace < 15 else (2,)), "no more than is needed"
+        return Timed(paces["start"], found)
 
-    def trains(*_: Any, **__: Any) -> Outcome:
-        raise Trained
+    def trains(recipe: Recipe, *_: Any, **__: Any) -> Outcome:
+        if recipe.stage != "dimmer":
+            raise Trained
+        return Outcome(recipe.steps, True, None)
 
-    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.time_steps", time_steps)
-    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.fit", trains)
+    clock = SimpleNamespace(monotonic=lambda: 0.0)  # what is really done takes no time
+    for name, stand_in in (("time_steps", time_steps), ("fit", trains), ("time", clock)):
+        monkeypatch.setattr(f"lowlight.methods.dimma.training.adapt.{name}", stand_in)
     return paces
 
 
@@ -266,7 +272,7 @@ MANY = Course(**{**vars(TINY), "steps": 120, "detail_steps": 400, "precision": N
 
 
 @pytest.mark.parametrize("detail", [2.0, 4.0])
-def test_too_few_minutes_are_told_before_anything_is_trained(
+def test_too_few_minutes_are_told_before_the_network_is_trained(
     folder: Path, timed: dict[str, float], detail: float
 ) -> None:
     timed["detail"] = detail
@@ -290,15 +296,46 @@ def test_too_few_minutes_are_told_before_anything_is_trained(
         assert max(told) - min(told) <= 1, "what it takes does not depend on what was given"
 
 
+def test_the_time_that_is_told_counts_all_four_trainings_and_their_starts(
+    folder: Path, timed: dict[str, float]
+) -> None:
+    told = {}
+    for start in (0.0, 20.0):
+        timed["start"] = start
+        out = folder / f"{start:.0f}.onnx"
+        with pytest.raises(Trained):
+            adapt(order(folder, out=out, course=MANY, minutes=200))
+        plan = json.loads((out.with_suffix(".adapt") / "plan.json").read_text())
+        assert (plan["precision"], plan["steps"], plan["detail_steps"]) == ("float32", 120, 400)
+        told[start] = plan["seconds"]
+    assert told == {0.0: 2 * 520 * 4.0 + GRAPH, 20.0: 2 * 520 * 4.0 + 4 * 20.0 + GRAPH}
+
+
+def test_without_photos_those_that_scikit_image_carries_are_dimmed(
+    folder: Path, timed: dict[str, float]
+) -> None:
+    said: list[str] = []
+    timed["all"] = timed["detail"] = 0.01
+    with pytest.raises(Trained):
+        adapt(order(folder, photos=None), say=said.append)
+    work = folder / "mine.adapt"
+    found = {path.stem for path in (work / "normal").iterdir()}
+    light = {pair.name for pair in order(folder).pairs} - {left_out(order(folder).pairs).name}
+    assert found == {f"pair-{name}" for name in light} | {"astronaut", "chelsea", "coffee", "rocket"}
+    assert "no --photos: the dimmer darkens the pairs' own light photos and 4 free ones" in said[0]
+
+
 @pytest.mark.slow
 def test_steps_that_are_timed_are_those_that_train(folder: Path) -> None:
-    """Really timed, before there is a dimmer; three a kind at most, and nothing stays of them."""
+    """Really timed, with the dimmer; three a kind at most, and nothing stays of them."""
     said: list[str] = []
     asked = iter(range(1000))
-    with pytest.raises(Exception, match=r"interrupted at step \d of 10; the same command goes on"):
-        adapt(order(folder), say=said.append, stop=lambda: next(asked) > 9)
-    assert said[-1] == "learning how the camera makes dark photos"
+    with pytest.raises(Exception, match=r"interrupted at step \d of 8; the same command goes on"):
+        adapt(order(folder), say=said.append, stop=lambda: next(asked) > 22)
+    assert said[-2].startswith("as fast as this machine is now, it takes about ")
+    assert said[-1] == "8 steps for detail and 20 for all, then both again with all pairs"
     assert sorted(path.name for path in (folder / "mine.adapt").iterdir()) == [
+        "detail",
         "dimmer",
         "normal",
         "order.json",
@@ -311,11 +348,15 @@ def test_steps_that_are_timed_are_those_that_train(folder: Path) -> None:
 def test_a_signal_while_steps_are_timed_ends_the_command(
     lowlight: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:
-    def time_steps(_: Recipe, enough: Any) -> list[float]:
+    def time_steps(_: Recipe, __: Any, enough: Any) -> Timed:
         os.kill(os.getpid(), number)
         enough([1.0])
         raise AssertionError
 
+    def trains(recipe: Recipe, *_: Any, **__: Any) -> Outcome:
+        return Outcome(recipe.steps, True, None)
+
+    monkeypatch.setattr("lowlight.methods.dimma.training.adapt.fit", trains)
     monkeypatch.setattr("lowlight.methods.dimma.training.adapt.time_steps", time_steps)
     status, out, err = lowlight("adapt", "--pairs", "pairs", "-o", "mine.onnx", "--from", "base.safetensors")
     assert (status, out) == (128 + number, "")
@@ -397,8 +438,8 @@ def test_an_adaptation_killed_anywhere_ends_as_the_one_that_never_stopped(folder
     work = folder / "killed.adapt"
     places = (
         "pairs/light/1.png",
-        "plan.json",
         "dimmer/checkpoint.safetensors",
+        "plan.json",
         "detail/recipe.yaml",
         "network/checkpoint.safetensors",
         "detail-whole/recipe.yaml",

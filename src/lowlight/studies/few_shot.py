@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
 from lowlight import enhancer, places, studies
+from lowlight.engines import Precision
 from lowlight.errors import PhotoError
 from lowlight.evaluation import plan, scoring
 from lowlight.evaluation.pairing import Case
@@ -97,7 +98,7 @@ class FewShot:
         crop: int = Field(96, ge=1)
         count: int = Field(8, ge=1)
         """Crops a step."""
-        precision: Literal["float32", "bf16"] = "bf16"
+        precision: Precision = "bf16"
         threads: int = Field(1, ge=1)
         seed: int = Field(0, ge=0)
         metrics: tuple[str, ...] = Field(("psnr", "ssim_grey", "lpips_alex"), min_length=1)

@@ -14,7 +14,7 @@ import platform
 import subprocess
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +28,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from lowlight import methods, weights
+from lowlight.engines import Precision
 from lowlight.errors import RecipeError
 from lowlight.evaluation import guards
 from lowlight.files import claimed, write_file
@@ -116,21 +117,38 @@ def _refuse_run(out: Path) -> None:
         raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
 
 
-def time_steps(recipe: Recipe, enough: Callable[[list[float]], bool]) -> list[float]:
-    """Seconds of the first steps of a recipe, which leave nothing behind.
+@dataclass(frozen=True)
+class Timed:
+    """What a training takes on this machine."""
 
-    enough: asked before every step with those that were timed; True ends the timing.
+    start: float
+    """Seconds until its first step."""
+    steps: dict[Precision, list[float]]
+    """Seconds of its first steps, in each precision; the very first ones are slower."""
+
+
+def time_steps(
+    recipe: Recipe, precisions: Iterable[Precision], enough: Callable[[list[float]], bool]
+) -> Timed:
+    """Time the first steps of a recipe, in each of the precisions. They leave nothing behind.
+
+    enough: asked before every step with the seconds found in this precision; True ends it.
     """
     device = _device(recipe)
-    seconds: list[float] = []
+    began = time.monotonic()
     with _torch_state(recipe, device):
         run = _Run(recipe, device)
         run.start()
-        while not enough(seconds):
-            before = time.monotonic()
-            run.advance()
-            seconds.append(time.monotonic() - before)
-    return seconds
+        start = time.monotonic() - began
+        found: dict[Precision, list[float]] = {}
+        for precision in precisions:
+            run.recipe = recipe.model_copy(update={"precision": precision})
+            seconds = found[precision] = []
+            while not enough(seconds):
+                before = time.monotonic()
+                run.advance()
+                seconds.append(time.monotonic() - before)
+    return Timed(start, found)
 
 
 def _loop(

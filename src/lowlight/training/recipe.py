@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lowlight import methods
+from lowlight.engines import Precision
 from lowlight.errors import RecipeError
 from lowlight.training.data import Data, Pairs
 from lowlight.training.stage import Settings, Stage
@@ -75,7 +76,7 @@ class Recipe(_Part):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int = Field(1, ge=1)
     """Of the CPU."""
-    precision: Literal["float32", "bf16"] = "float32"
+    precision: Precision = "float32"
     """``bf16``: autocast; weights, optimizers and parts that ask for it stay float32."""
     average: float | None = Field(0.999, gt=0, lt=1)
     """Decay of the moving average of the weights, which is what validation sees and users get."""

@@ -20,8 +20,10 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from skimage import data
 
 from lowlight import methods, sheet, statistics
+from lowlight.engines import Precision
 from lowlight.engines.torch import TorchEngine, load_network
 from lowlight.enhancer import Enhancer
 from lowlight.errors import LowlightError, PhotoError, UseError, shown
@@ -38,6 +40,8 @@ from lowlight.weights import Header, Weights, open_trainable, open_weights
 
 NORMAL = 100
 """Normal photos at most, spread evenly over the folder: a short training sees a few crops of each."""
+FREE = ("astronaut", "chelsea", "coffee", "rocket")
+"""Photos in ordinary light that scikit-image carries: public domain and CC0."""
 NORMAL_SIDE = 512
 """Longest side that normal photos are reduced to, pixels: they are to be sharp and free of noise."""
 NORMAL_MEANS = (0.2, 0.75)
@@ -53,13 +57,14 @@ DIMMER_MINUTES = 2.0
 JUDGED = 10
 """Times that the left-out pair is looked at while the network trains."""
 SPARE = 60.0
-"""Seconds kept for the graph and the sheet."""
+"""Seconds kept for the graph, ..."""
+GRAPH = 15.0
+"""... which takes about these where nothing else is computed."""
 DIMMER_CROP = 100
 
 TRAININGS = ("detail", "network", "detail-whole", "whole")
 """Folders of what trains the network, in their order: to judge by the left-out pair, then with all pairs."""
 
-Precision = Literal["float32", "bf16"]
 Scores = dict[str, float]
 
 
@@ -145,7 +150,7 @@ class _Plan:
     detail_steps: int
     steps: int
     seconds: float
-    """Of all these steps, by measured ones."""
+    """Of all that then follows, by measured ones."""
 
 
 def adapt(
@@ -181,15 +186,6 @@ def _adapt(order: Order, base: Weights, say: Callable[[str], None], stop: Callab
     def minutes_left() -> float:
         return order.minutes - (time.monotonic() - started) / 60
 
-    if plan is None:
-        say("timing a few steps on this machine")
-        plan = _make_plan(order, base, train, judging, minutes_left, stop)
-        write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
-    say(
-        f"{plan.detail_steps} steps for detail and {plan.steps} for all, twice: "
-        f"about {_duration(2 * plan.seconds)} as fast as this machine was when they were timed"
-    )
-
     def run(recipe: Recipe, name: str, minutes: float) -> None:
         # Once a later training has begun, this one is over, also if time ended it early.
         later = TRAININGS[TRAININGS.index(name) + 1 :] if name in TRAININGS else ()
@@ -208,6 +204,12 @@ def _adapt(order: Order, base: Weights, say: Callable[[str], None], stop: Callab
 
     say("learning how the camera makes dark photos")
     run(_dimmer_recipe(order, train), PART, min(DIMMER_MINUTES, minutes_left() / 5))
+    if plan is None:
+        say("timing a few steps on this machine")
+        plan = _make_plan(order, base, held, judging, minutes_left, stop)
+        write_file(order.work / "plan.json", json.dumps(asdict(plan)).encode())
+        say(f"as fast as this machine is now, it takes about {_duration(plan.seconds)} from here")
+    say(f"{plan.detail_steps} steps for detail and {plan.steps} for all, then both again with all pairs")
     half = (minutes_left() - SPARE / 60) / 2
     run(_detail_recipe(order, base, train, plan), "detail", half)
     judged = _network_recipe(order, base, held, plan, start=order.work / "detail" / "last.safetensors")
@@ -309,7 +311,12 @@ def _prepare(order: Order, train: Sequence[CameraPair], held: CameraPair, say: C
     for pair in train:
         _write_png(order.work / "normal" / f"pair-{pair.name}.png", _reduced(pair.light))
     if order.photos is None:
-        say("no --photos: the dimmer darkens the pairs' own light photos; more normal photos teach more")
+        for name in FREE:
+            _write_png(order.work / "normal" / f"{name}.png", getattr(data, name)())
+        say(
+            f"no --photos: the dimmer darkens the pairs' own light photos and {len(FREE)} free ones of scikit-image; "
+            "more normal photos teach more"
+        )
         return
     files = list(pairing.photos_in(order.photos, deep=True).values())
     files = [files[index * len(files) // NORMAL] for index in range(NORMAL)] if len(files) > NORMAL else files
@@ -478,74 +485,52 @@ def _whole_recipe(order: Order, judged: Recipe, *, start: Path) -> Recipe:
 def _make_plan(
     order: Order,
     base: Weights,
-    train: Sequence[CameraPair],
+    held: CameraPair,
     judging: float,
     minutes_left: Callable[[], float],
     stop: Callable[[], bool],
 ) -> _Plan:
     """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow.
 
-    judging: seconds that the left-out pair takes once.
+    Asked when there is a dimmer. judging: seconds that the left-out pair takes once.
     """
     course = order.course
-    choice: tuple[Precision, ...] = ("float32", "bf16")
-    if course.precision is not None:
-        choice = (course.precision,)
+    choice: tuple[Precision, ...] = ("float32", "bf16") if course.precision is None else (course.precision,)
+    whole = _Plan(choice[0], course.detail_steps, course.steps, 0)
 
-    def seconds(make: Callable[[_Plan], Recipe], precision: Precision) -> float:
-        recipe = _without_dimmer(make(_Plan(precision, course.detail_steps, course.steps, 0)), train)
+    def enough(found: list[float]) -> bool:
+        if stop():
+            raise Stopped("interrupted while steps were timed; the same command goes on")
+        return len(found) > TIMED or (len(found) > 1 and sum(found) > TIMING)
 
-        def enough(found: list[float]) -> bool:
-            if stop():
-                raise Stopped("interrupted while steps were timed; the same command goes on")
-            return len(found) > TIMED or (len(found) > 1 and sum(found) > TIMING)
-
-        return averages.median(time_steps(recipe, enough)[1:])
-
-    def network(plan: _Plan) -> Recipe:
-        return _network_recipe(order, base, train[0], plan, start=base.path)
-
-    def detail(plan: _Plan) -> Recipe:
-        return _detail_recipe(order, base, train, plan)
-
-    def share(seconds: float, total: float) -> float:
-        """Of what takes so many seconds, what fits into the minutes twice; refuses too little of it.
-
-        total: seconds of the whole training, for the minutes that it needs.
-        """
-        left = minutes_left()
-        dimmer = min(DIMMER_MINUTES, left / 5)
-        other = SPARE + (JUDGED + 4) * judging
-        found = min(1.0, max(0.0, 0.85 * (60 * (left - dimmer) - other) / (2 * seconds)))
-        least = min(LEAST_STEPS, course.steps)
-        if int(found * course.steps) >= least:
-            return found
+    train = [pair for pair in order.pairs if pair is not held]
+    recipes = (
+        _detail_recipe(order, base, train, whole),
+        _network_recipe(order, base, held, whole, start=base.path),
+    )
+    timed = [(recipe.steps, time_steps(recipe, choice, enough)) for recipe in recipes]
+    # All is trained twice: to be judged, and with all pairs.
+    totals = {
+        precision: sum(2 * steps * averages.median(each.steps[precision][1:]) for steps, each in timed)
+        for precision in choice
+    }
+    precision = min(totals, key=totals.__getitem__)
+    total = totals[precision]
+    looks = JUDGED + 4 + 2 * len(order.pairs)  # those on the sheet are enhanced before and after
+    other = sum(2 * each.start for _, each in timed) + looks * judging
+    left = minutes_left()
+    share = min(1.0, max(0.0, 0.85 * (60 * left - SPARE - other) / total))
+    steps, detail_steps = (int(share * each) for each in (course.steps, course.detail_steps))
+    least = min(LEAST_STEPS, course.steps)
+    if steps < least:
         # Of what takes its time alone, not of the minutes given, and with room for a machine that gets slower.
-        taken = (order.minutes - left) + (other + 2 * total * (least + 1) / course.steps / 0.85) / 60
-        needed = math.ceil(1.25 * min(taken + DIMMER_MINUTES, taken / 0.8))
+        taken = order.minutes - left + (other + SPARE + total * (least + 1) / course.steps / 0.85) / 60
         raise UseError(
-            f"{int(found * course.steps)} steps of {course.steps} fit into {order.minutes:g} minutes as fast as this "
-            f"machine is now, fewer than the {least} that it takes to learn: --minutes {needed} or more, "
-            "or when the machine is idle"
+            f"{steps} steps of {course.steps} fit into {order.minutes:g} minutes as fast as this machine is now, "
+            f"fewer than the {least} that it takes to learn: --minutes {math.ceil(1.25 * taken + DIMMER_MINUTES)} "
+            "or more, or when the machine is idle"
         )
-
-    paces = {precision: seconds(network, precision) for precision in choice}
-    precision = min(paces, key=paces.__getitem__)
-    total = course.steps * paces[precision]
-    # Steps for detail are hardly slower: what does not fit without them is refused without timing them.
-    share(total, total + course.detail_steps * paces[precision])
-    total += course.detail_steps * seconds(detail, precision)
-    fitting = share(total, total)
-    steps, detail_steps = (int(fitting * each) for each in (course.steps, course.detail_steps))
-    return _Plan(precision, detail_steps, steps, round(fitting * total, 4))
-
-
-def _without_dimmer(recipe: Recipe, train: Sequence[CameraPair]) -> Recipe:
-    """The same network and losses on the pairs alone: steps of their speed before there is a dimmer."""
-    settings = {name: value for name, value in recipe.settings.items() if name not in ("dimmer", "noise")}
-    data = recipe.data.model_copy(update={"sources": (Pairs(**_pairs(train)),)})
-    changes = {"stage": "paired", "settings": settings, "data": data, "validation": None}
-    return recipe.model_copy(update=changes)
+    return _Plan(precision, detail_steps, steps, round(share * total + other + GRAPH, 4))
 
 
 # What is left in the end
