@@ -90,6 +90,11 @@ def refuse_missing(names: Sequence[str], folders: Iterable[tuple[Path, Container
             raise UseError(f"{shown(folder)}: no photo for {listed(missing)}")
 
 
+def plural(count: int, word: str) -> str:
+    """A count with its word."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
 def listed(names: Sequence[str], separator: str = ", ") -> str:
     """Names in a row; of many the first ones and how many more there are."""
     more = f"{separator}and {len(names) - _LISTED} more" if len(names) > _LISTED else ""

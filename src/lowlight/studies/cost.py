@@ -40,6 +40,8 @@ class Cost:
         """Seconds: median of the repeats after one call that is not counted. Memory: see the notes."""
         rows = []
         for model in settings.models:
+            weights.open_weights(model)  # before minutes are spent on the others
+        for model in settings.models:
             for engine in settings.engines:
                 for width, height in settings.sizes:
                     say(f"{model}, engine {engine}, {width}x{height}")
