@@ -154,7 +154,7 @@ PROTOCOLS: dict[str, Protocol] = {
             gain=_cidnet,
             finish="of_samples",
             on_floats=("psnr", "ssim"),
-            as_released="preset paper-cidnet follows it",
+            as_released="PSNR and SSIM of preset paper-cidnet follow it",
         ),
         Protocol(
             "gtmean_lyt",

@@ -106,7 +106,7 @@ def tail(report: Report) -> list[str]:
     if rounded:
         lines.append(
             f"of the result rounded to 8 bits after the gain, where the release measures floats: {listed(rounded)}; "
-            "the presets follow the releases to the letter"
+            "the presets measure what the releases do"
         )
     first = next((column for column in report.columns if column.worst), None)
     if first is not None:
