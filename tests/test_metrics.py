@@ -684,3 +684,19 @@ def test_the_documents_table_is_the_registry() -> None:
     section = PAGE.read_text("utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (\w*) \| (.+?) \|$", section, re.MULTILINE)
     assert rows == [(name, metric.compares, metric.title) for name, metric in METRICS.items()]
+
+
+def test_the_documents_speeds_are_the_measured_ones() -> None:
+    results = PAGE.parents[1] / "benchmarks" / "results" / "metrics.json"
+    measured = json.loads(results.read_text())["metrics"]
+    table = PAGE.read_text("utf-8").partition("| | lowlight | scikit-image |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]*) ?\|$", table, re.MULTILINE)
+    assert len(rows) == len(table.splitlines()) - 1
+    for name, *cells in rows:
+        for cell, whose in zip(cells, ("lowlight", "scikit-image"), strict=True):
+            assert (cell == "") == (whose not in measured[name])
+            if cell:
+                digits = len(cell.partition(".")[2])
+                assert float(cell) == round(measured[name][whose], digits), name
+    for name, found in measured.items():
+        assert abs(found.get("difference", 0)) < 1e-12, name
