@@ -5,7 +5,7 @@
 Two sets, each with the reference's lightness given and with the automatic lightness: the 36 validation pairs
 of LOL (whole frames, new scenes) and 20 pairs of SICE (other cameras). Raw 8-bit RGB PSNR and RGB SSIM
 (Gaussian 11, sigma 1.5), mean over pictures, no scaling by the reference; and, in a line of its own, the automatic
-result after LLFlow's gain to the reference's mean. The last columns give the mean-lightness error and the worst
+result in 8 bits after LLFlow's gain to the reference's mean. The last columns give the mean-lightness error and the worst
 picture.
 
 The folder of the data (``--data``, ``$LOWLIGHT_DATA``, or ``data`` here or beside) holds

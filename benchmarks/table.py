@@ -29,11 +29,12 @@ def rows() -> str:
     lines = []
     for name, title in MODELS.items():
         measured = json.loads((ROOT / "benchmarks" / "results" / f"{name}.json").read_text())
-        cells = [
-            f"{np.mean([row['psnr'] for row in measured[column]]):.2f} / "
-            f"{np.mean([row['ssim'] for row in measured[column]]):.3f}"
-            for column in COLUMNS
-        ]
+        cells = []
+        for column in COLUMNS:
+            keys = ("psnr", "ssim", "lightness_error")
+            psnr, ssim, error = (np.mean([row[key] for row in measured[column]]) for key in keys)
+            # A raw PSNR says little without the error of lightness; where that is given there is none.
+            cells.append(f"{psnr:.2f} / {ssim:.3f}" + f" / {error:.3f}" * column.endswith("auto"))
         lines.append(f"| {title} | {' | '.join(cells)} |\n")
     return "".join(lines)
 

@@ -313,6 +313,40 @@ def test_a_spread_goes_with_gain_and_strength() -> None:
     assert mean(strength=0) == 0
 
 
+def test_floats_are_the_result_before_it_was_clipped() -> None:
+    photo = dark_photo(97, 131, np.uint16)
+    enhancer = Enhancer(Blur(), BlurEngine())
+    memory = 97 * 131 * 12 + 32 * 32 * Blur.tile_bytes
+    found = {}
+    for strength in (1.0, 0.5):
+        controls = Controls(lightness=0.9, strength=strength)
+        result, report = enhancer.enhance_photo(photo, controls, floats=True)
+        _, tiled = enhancer.enhance_photo(photo, controls, floats=True, memory=memory)
+        assert report.floats is not None
+        assert tiled.tiles > 1
+        np.testing.assert_array_equal(report.floats, tiled.floats)
+        found[strength] = report.floats
+        if strength == 1:
+            assert report.floats.max() > 1, "else this would show nothing"
+            clipped = np.clip(report.floats, 0, 1)
+            np.testing.assert_allclose(clipped, result.samples / 65535, rtol=0, atol=LARGEST_GAIN / 65535)
+    before = photo.samples / np.float32(65535)
+    np.testing.assert_allclose(found[0.5], (before + found[1.0]) / 2, rtol=0, atol=1e-6)
+    assert enhancer.enhance_photo(photo)[1].floats is None
+
+
+def test_floats_of_no_strength_are_the_photo_and_of_a_grey_one_are_grey() -> None:
+    photo = dark_photo(20, 30)
+    enhancer = Enhancer(Blur(), BlurEngine())
+    floats = enhancer.enhance_photo(photo, Controls(strength=0.0), floats=True)[1].floats
+    assert floats is not None
+    np.testing.assert_array_equal(floats, photo.samples / np.float32(255))
+    grey = Photo(photo.samples, grey=True)
+    floats = enhancer.enhance_photo(grey, floats=True)[1].floats
+    assert floats is not None
+    assert (np.ptp(floats, axis=2) == 0).all()
+
+
 @pytest.mark.parametrize("values", [{}, {"samples": 4}, {"temperature": 1}])
 def test_one_sample_has_no_spread(values: dict[str, Any]) -> None:
     enhancer = Enhancer(Draw(), DrawEngine())

@@ -22,7 +22,7 @@ from lowlight.evaluation import comparing, guards, metrics, page, scoring
 from lowlight.evaluation.benchmarks import BENCHMARKS
 from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture
 from lowlight.evaluation.pairing import Case
-from lowlight.evaluation.protocols import PROTOCOLS
+from lowlight.evaluation.protocols import PRESETS, PROTOCOLS
 from lowlight.evaluation.scoring import Finished, Network, read_report, score
 from lowlight.evaluation.scoring import load as load_case
 from lowlight.photo import Photo, read_photo
@@ -195,12 +195,15 @@ def test_what_is_measured_in_batches_finds_its_photo(place, monkeypatch):
 
 
 def test_a_pooled_value_is_that_of_the_pool(place):
+    save("done/2.png", pixels("high/2.png"))
     cases = [Case(name, Path(f"done/{name}.png"), None, Path(f"high/{name}.png")) for name in NAMES]
     found = score(Finished(), cases, {"raw": ("psnr_dimma_val", "psnr")})
     pooled, mean = found.columns
     errors = [(pixels(c.result) / 255 - pixels(c.reference) / 255) ** 2 for c in cases]
     peak = max(pixels(c.reference).max() for c in cases) / 255
     assert pooled.pooled
+    assert (pooled.count, pooled.infinite) == (3, 0), "equal pictures are in the pool"
+    assert (mean.count, mean.infinite) == (2, 1)
     assert pooled.mean == pytest.approx(10 * np.log10(peak**2 / np.mean(errors)), abs=1e-5)
     assert not mean.pooled
 
@@ -225,6 +228,48 @@ def test_a_preset_says_what_it_repeats(lowlight, place):
     assert report["options"]["preset"] == "paper-lyt"
     assert "slips included" in err
     assert any("on by default in the release's PyTorch test" in line for line in report["warnings"])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_too_prints_no_raw_psnr_without_the_error_of_lightness(preset):
+    raw = PRESETS[preset].columns.get("raw", ())
+    assert not any(name.startswith("psnr") for name in raw) or "lightness_error" in raw
+
+
+def test_means_of_unclipped_values_are_not_to_be_had_of_files(lowlight, place):
+    said = "note: gtmean_llflow, gtmean_lyt: the release takes the mean of unclipped floats, and files hold"
+    assert said in lowlight("evaluate", "done", "--reference", "high", "--metrics", "psnr")[1]
+    assert "unclipped" not in lowlight("evaluate", "done", "--reference", "high", *QUICK)[1]
+    model = ("--low", "low", "--reference", "high", "--metrics", "psnr", "--protocol", "raw,gtmean_lyt")
+    assert "files hold" not in lowlight("evaluate", "dimma", *model)[1]
+
+
+def test_what_a_metric_looks_through_is_told(lowlight, place, monkeypatch):
+    """A trunk under another name than the published one is nowhere checked, so its hash stands in the report."""
+    arguments = ("--reference", "high", "--metrics", "seen", "--protocol", "raw", "-o")
+    for name in ("a", "b"):
+        trunk = place / f"{name}.safetensors"
+        trunk.write_bytes(name.encode())
+        metric = Metric("seen", "", "lower", "reference", lambda *_: 0.5, weights=lambda trunk=trunk: trunk)
+        monkeypatch.setitem(METRICS, "seen", metric)
+        status, out, _ = lowlight("evaluate", "done", *arguments, f"of-{name}")
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        assert (status, f"seen looks through {name}.safetensors, SHA-256 {digest[:16]}..." in out) == (
+            0,
+            True,
+        )
+        found = json.loads(Path(f"of-{name}/report.json").read_text())
+        assert found["weights"] == {"seen": {"path": str(trunk), "sha256": digest}}
+    said = "seen of done (of-b) and done (of-a) look through other weights: b.safetensors, a.safetensors"
+    assert said in lowlight("compare", "of-a", "of-b")[1]
+
+
+def test_one_deep_photo_among_others_is_told(lowlight, place):
+    for folder in ("done", "high"):
+        samples = pixels(f"{folder}/2.png").astype(np.uint16) * 257
+        Path(f"{folder}/2.png").write_bytes(pictures.png(samples))
+    out = lowlight("evaluate", "done", "--reference", "high", *QUICK)[1]
+    assert "note: photos of more than 8 bits: metrics on samples see them rounded to 8" in out
 
 
 def test_the_best_constant_gain_comes_from_other_photos(lowlight, place):
@@ -313,6 +358,13 @@ def pictures_of(array, kind):
     return io.BytesIO(pictures.pillow(array, kind, quality=80))
 
 
+def test_results_alone_are_looked_for_too(lowlight, place):
+    save("trained/any.png", pixels("done/2.png"))
+    status, out, _ = lowlight("evaluate", "done", "--metrics", "niqe", "--trained-on", "trained")
+    assert status == 0
+    assert "1 of 3 photos were trained on: 2" in out
+
+
 def test_a_folder_of_training_photos_is_looked_through(lowlight, place):
     save("trained/any.jpg", pixels("high/2.png"))
     arguments = ("--reference", "high", *QUICK, "--trained-on", "trained")
@@ -323,6 +375,7 @@ def test_a_folder_of_training_photos_is_looked_through(lowlight, place):
     assert out.index(line) < out.index("metric ")
     status, out, err = lowlight("evaluate", "done", *arguments, "--json")
     assert (json.loads(out)["guard"]["lines"], err.count(line)) == ([line], 1)
+    assert json.loads(out)["options"]["trained_on"] == ["trained"]
 
 
 # Sets
@@ -502,6 +555,11 @@ def test_photos_that_cannot_be_compared_are_an_error(lowlight, place, spoil, sai
         (("done", "--metrics", "loe_npe"), "metric loe_npe needs the dark photos"),
         (("done", "--protocol", "gtmean_glare"), "protocol gtmean_glare needs references"),
         (("done", "--reference", "high", "--protocol", "constant"), "needs --constant, or --train"),
+        (("done", "--reference", "high", "--protocol", "raw", "--constant", "2"), "are of protocol constant"),
+        (
+            ("done", "--reference", "high", "--preset", "paper-lyt", "--train", "done", "high"),
+            "are of protocol constant",
+        ),
         (("done", "--reference", "high", "--control", "lightness=1"), "are for models"),
         (("done", "--reference", "high", "--pattern", "dark=low*"), "expected FOLDER=NAME"),
         (("done", "--reference", "high", "--pattern", "low=low*"), "no such folder was given"),
@@ -726,6 +784,17 @@ def test_photos_of_one_scene_are_drawn_together(lowlight, place):
     assert "of 12 photos; scenes are not known, so photos of one count as independent" in out
 
 
+def test_one_scene_has_no_interval(lowlight, place):
+    for name in NAMES[1:]:
+        Path(f"high/{name}.png").unlink()
+        Path(f"done/{name}.png").unlink()
+    for folder in ("a", "b"):
+        assert lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", folder)[0] == 0
+    out = lowlight("compare", "a", "b")[1]
+    assert out.startswith("2 results on high: 1 photo of 1 scene\n")
+    assert "differences to done (a), photo by photo; of 1 scene there is no interval" in out
+
+
 def test_results_of_one_system_are_told_apart_by_their_folders(lowlight, place):
     for folder in ("new", "old/new", "other"):
         assert lowlight("evaluate", "done", "--reference", "high", *QUICK, "-o", folder)[0] == 0
@@ -840,10 +909,11 @@ def test_a_folder_and_a_model_without_torch(place):
         assert read_report(Path(f"of-{what[0]}")).column("raw.psnr").count == 3
 
 
-def test_widening_changes_no_pixel_of_a_result(place):
+def test_floats_beside_a_result_round_to_it(place):
     enhancer = load("dimma", threads=1)
     dark = read_photo(Path("low/1.png"))
     case = Case("1", None, Path("low/1.png"), Path("high/1.png"))
     ours = Network(enhancer).result(load_case(case), "asked", None)
     users, _ = enhancer.enhance_photo(Photo(dark.samples))
     assert (ours.samples == users.samples).all()
+    assert np.abs(255 * np.clip(ours.raw, 0, 1) - users.samples).max() < 0.51

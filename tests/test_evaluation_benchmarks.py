@@ -50,6 +50,13 @@ def test_the_sets_are_those_that_are_published() -> None:
         assert set_.terms
 
 
+def test_lol_is_split_by_name() -> None:
+    train, test = (part.names for part in LOL.parts)
+    assert (len(train), len(test)) == (485, 15)
+    assert not set(train) & set(test)
+    assert {"2", "648", "789"} <= set(train)
+
+
 def test_a_whole_part_is_as_it_should_be(lol: Path) -> None:
     [found] = check(LOL, lol, "test")
     assert (found.found, found.expected, found.problems) == (15, 15, ())

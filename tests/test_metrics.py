@@ -94,6 +94,7 @@ EXACT = {
     "ms_ssim": ("ms_ssim.rgb8", 1e-6),
     "ms_ssim_torchmetrics": ("ms_ssim.torchmetrics_rgb8", 1e-6),
     "delta_e_76": ("delta_e.cie76", 1e-6),
+    "delta_e_94": ("delta_e.cie94_ref_first", 1e-6),
     "delta_e_2000": ("delta_e.ciede2000", 1e-6),
     "lightness_error": ("lightness.abs_error_8", 1e-12),
     "lightness_error_float": ("lightness.abs_error_float", 1e-7),
@@ -128,6 +129,15 @@ def test_one_variant_by_several_implementations(key: str, pair: str) -> None:
     (family, value), (name, tolerance) = key.split("."), OTHERS[key]
     found = METRICS[name](picture(f"{pair}_out"), picture(f"{pair}_ref"))
     assert found == pytest.approx(VALUES[pair][family][value], abs=tolerance)
+
+
+def test_no_value_of_the_reference_implementations_is_left_out() -> None:
+    compared = {key for key, _ in EXACT.values()} | OTHERS.keys()
+    compared |= {"lightness.rgb_mean_out", "lightness.rgb_mean_ref"}
+    families = ("psnr", "ssim", "ms_ssim", "delta_e", "lightness")
+    for pair in "ab":
+        assert {f"{family}.{key}" for family in families for key in VALUES[pair][family]} == compared
+        assert VALUES[pair].keys() == {*families, "niqe", "loe", "lpips_stand_in"}
 
 
 @pytest.mark.parametrize("pair", ["a", "b"])
@@ -337,7 +347,7 @@ def test_symmetric_and_best_where_pictures_are_equal(name: str) -> None:
             (0.5, np.random.default_rng(2).normal(0, 0.1, (170, 171, 3))),
         )
     )
-    if name != "psnr_dimma_val":  # its peak is the reference's
+    if name not in ("psnr_dimma_val", "delta_e_94"):  # the peak, the chroma are the reference's
         assert metric(near, reference) == pytest.approx(metric(reference, near), rel=1e-9)
     best, good, bad = (metric(each, reference) for each in (reference, near, far))
     assert best > good > bad if metric.better == "higher" else best < good < bad
@@ -674,3 +684,19 @@ def test_the_documents_table_is_the_registry() -> None:
     section = PAGE.read_text("utf-8").partition("\n## Metrics\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+)` \| (\w*) \| (.+?) \|$", section, re.MULTILINE)
     assert rows == [(name, metric.compares, metric.title) for name, metric in METRICS.items()]
+
+
+def test_the_documents_speeds_are_the_measured_ones() -> None:
+    results = PAGE.parents[1] / "benchmarks" / "results" / "metrics.json"
+    measured = json.loads(results.read_text())["metrics"]
+    table = PAGE.read_text("utf-8").partition("| | lowlight | scikit-image |\n")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \| ([\d.]*) ?\|$", table, re.MULTILINE)
+    assert len(rows) == len(table.splitlines()) - 1
+    for name, *cells in rows:
+        for cell, whose in zip(cells, ("lowlight", "scikit-image"), strict=True):
+            assert (cell == "") == (whose not in measured[name])
+            if cell:
+                digits = len(cell.partition(".")[2])
+                assert float(cell) == round(measured[name][whose], digits), name
+    for name, found in measured.items():
+        assert abs(found.get("difference", 0)) < 1e-12, name

@@ -15,15 +15,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 import tiny
 import tiny_density
 from lowlight import enhancer, studies, weights
 from lowlight.cli import app
-from lowlight.errors import RecipeError, UseError
+from lowlight.engines.torch import load_network
+from lowlight.errors import RecipeError, UseError, WeightsError
 from lowlight.evaluation import guards
 from lowlight.methods.dimma.dimmer import save_dimmer
+from lowlight.methods.llflow import LLFlow
+from lowlight.studies import cost
 from lowlight.studies.degradations import degraded
 from lowlight.studies.few_shot import CHOOSING, LISTS
 from lowlight.studies.noise import distances, measure, pool
@@ -154,6 +158,30 @@ def test_costs_are_those_of_the_network(tmp_path: Path) -> None:
     assert small["million parameters"] == large["million parameters"]
     assert large["GMAC"] == pytest.approx(4 * small["GMAC"], rel=0.01)
     assert large["MB"] > large["MB above idle"] > 0
+
+
+@pytest.mark.slow
+def test_costs_are_those_of_a_network_that_is_used_and_take_no_memory() -> None:
+    """LLFlow's normalisation starts itself in training, with more to compute."""
+    parameters, small = cost._size("llflow-torch", 64, 64)
+    assert parameters == pytest.approx(4.967635)
+    network = load_network(weights.open_weights("llflow-torch")).eval()
+    seen = LLFlow.observe_counts(np.ones((3, 256)), LLFlow.Controls())
+    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network(
+            torch.zeros(1, 3, 64, 64), **{name: torch.tensor(array)[None] for name, array in seen.items()}
+        )
+    assert small == pytest.approx(counter.get_total_flops() / 2e9)
+    large = cost._size("llflow-torch", 64 * 100, 64 * 100)[1]
+    assert large == pytest.approx(10_000 * small, rel=1e-3)
+
+
+def test_a_model_that_is_none_is_told_before_others_are_measured(tmp_path: Path) -> None:
+    said: list[str] = []
+    settings = studies.check("cost", ["models=[dimma, nobody]"])
+    with pytest.raises(WeightsError, match="nobody"):
+        studies.find("cost")().run(settings, tmp_path, said.append)
+    assert not said
 
 
 TINY = {"method": "dimma", "stage": "paired", "config": {"widths": [8, 16], "blocks": [1, 1], "unshuffle": 2}}

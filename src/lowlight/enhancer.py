@@ -21,7 +21,7 @@ from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import ControlError, EngineError, PhotoError, UseError
 from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
-from lowlight.photo import Photo
+from lowlight.photo import Photo, to_float
 from lowlight.plan import target_of
 from lowlight.search import Found, find_value
 
@@ -53,6 +53,9 @@ class Report:
     spread: Photo | None = None
     """Where it was asked for: the standard deviation of the samples whose mean the result is, grey, 16 bits,
     SPREAD_WHITE and more white; of each pixel's channels the mean, after gain and strength."""
+    floats: Array | None = None
+    """Where they were asked for: the result after gain and strength before it was clipped, rounded or cut to
+    whole levels, (height, width, 3) float32, 1 = white."""
 
 
 @dataclass(frozen=True)
@@ -94,11 +97,13 @@ class Enhancer:
         memory: int | None = None,
         progress: Callable[[float], None] | None = None,
         spread: bool = False,
+        floats: bool = False,
     ) -> tuple[Photo, Report]:
         """Enhance a photo of any size in tiles that fit the memory (bytes).
 
-        progress: called with the share done, after each tile. spread: make ``Report.spread``. Raises EngineError
-        when not even the smallest tile fits, ControlError for a spread where the controls draw but one sample.
+        progress: called with the share done, after each tile. spread: make ``Report.spread``. floats: make
+        ``Report.floats``, which takes 12 bytes a pixel beyond that memory. Raises EngineError when not even the
+        smallest tile fits, ControlError for a spread where the controls draw but one sample.
         """
         started = time.perf_counter()
         controls = controls or self.controls()
@@ -108,7 +113,10 @@ class Enhancer:
         if controls.strength == 0:
             still = _to_map(np.zeros((photo.height, photo.width), np.uint16), 0.0) if spread else None
             seconds = time.perf_counter() - started
-            return photo, Report(_used(controls, before), before, before, 0, seconds, spread=still)
+            same = to_float(photo.samples) if floats else None
+            return photo, Report(
+                _used(controls, before), before, before, 0, seconds, spread=still, floats=same
+            )
         as_released = isinstance(controls, PublishedControls) and controls.published
         frame = self._frame(photo.height, photo.width, controls)
         seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
@@ -120,7 +128,8 @@ class Enhancer:
         if found is not None:
             observation = {**observation, found.control: np.array(found.value, np.float32)}
         draws = _Draws(self._at_once(seen, observation, windows, memory), spread)
-        deep, values, count, deviation = self._run(seen, observation, windows, draws, progress)
+        loose = np.empty(seen.samples.shape, np.float32) if floats else None
+        deep, values, count, deviation = self._run(seen, observation, windows, draws, progress, loose)
         if frame is not None:
             (top, _), (left, _) = frame
             # Releases truncate to 8 bits, of which 16 have 257 steps.
@@ -128,6 +137,8 @@ class Enhancer:
             values = np.bincount(deep.ravel(), minlength=_DEEP + 1)
             if deviation is not None:
                 deviation = deviation[top : top + photo.height, left : left + photo.width]
+            if loose is not None:
+                loose = loose[top : top + photo.height, left : left + photo.width]
         gain = 1.0 if wanted is None or as_released else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
@@ -142,7 +153,10 @@ class Enhancer:
             if found.how != "reached":
                 notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
         drawn = None if deviation is None else _to_map(deviation, gain * controls.strength)
-        report = Report(used, before, after, count, time.perf_counter() - started, tuple(notes), drawn)
+        if loose is not None:
+            loose = _blend(loose * np.float32(gain), photo, slice(None), controls.strength)
+        seconds = time.perf_counter() - started
+        report = Report(used, before, after, count, seconds, tuple(notes), drawn, loose)
         return replace(photo, samples=samples), report
 
     def __call__(self, picture: Any, *, output: str | os.PathLike[str] | None = None, **controls: Any) -> Any:
@@ -303,11 +317,13 @@ class Enhancer:
         windows: list[tiles.Window],
         draws: _Draws,
         progress: Callable[[float], None] | None,
+        loose: Array | None = None,
     ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int, NDArray[np.uint16] | None]:
         """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took;
         where it is asked for, the samples' deviation, (height, width), in 16 bits.
 
-        A second thread puts each result in its place while the engine computes the next.
+        A second thread puts each result in its place while the engine computes the next. loose: takes the result
+        as it is, not clipped.
         """
         deep = np.empty(photo.samples.shape, np.uint16)
         values = np.zeros(_DEEP + 1, np.int64)
@@ -315,7 +331,10 @@ class Enhancer:
         waiting, done, count = deque(windows), 0, 0
 
         def keep(result: Array, spread: Array | None, window: tiles.Window) -> None:
-            values[:] += _keep(self._core(result, window), deep, window)
+            core = self._core(result, window)
+            values[:] += _keep(core, deep, window)
+            if loose is not None:
+                loose[window.top : window.top + window.height, window.left :][:, : window.width] = core
             if deviation is not None and spread is not None:
                 place = deviation[window.top : window.top + window.height, window.left :]
                 place[:, : window.width] = np.rint(self._core(spread, window) * np.float32(_DEEP))
@@ -624,18 +643,23 @@ def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float)
     rows = max(1, (1 << 20) // max(1, source.shape[1]))
     for top in range(0, source.shape[0], rows):
         part = slice(top, top + rows)
-        values = table[deep[part]]
-        if dark.grey:
-            values[:] = values.mean(axis=2, keepdims=True)
-        if strength < 1:
-            before = photo.to_float(source[part])
-            values = before + np.float32(strength) * (values - before)
+        values = _blend(table[deep[part]], dark, part, strength)
         if source.dtype == np.float32:
             result[part] = values
         else:
             values *= np.float32(statistics.full_scale(source))
             result[part] = np.rint(values, out=values).astype(source.dtype)
     return result
+
+
+def _blend(values: Array, dark: Photo, rows: slice, strength: float) -> Array:
+    """Rows of a result, grey where the dark photo is, blended with it; may change ``values``."""
+    if dark.grey:
+        values[:] = values.mean(axis=2, keepdims=True)
+    if strength == 1:
+        return values
+    before = to_float(dark.samples[rows])
+    return before + np.float32(strength) * (values - before)
 
 
 def from_array(array: NDArray[Any]) -> Photo:

@@ -125,6 +125,10 @@ def evaluate(
         roles=frozenset(photos.cases[0].files()),
         constant=constant is not None or train is not None,
     )
+    if "constant" not in columns and (constant is not None or train is not None):
+        raise UseError(
+            "--constant and --train are of protocol constant, which --protocol or --preset leaves out"
+        )
     cases, broken = pairing.check_alike(photos.cases)
 
     system: Judged = scoring.Finished()
@@ -142,10 +146,10 @@ def evaluate(
         )
 
     guard = plan.look_for_leaks(cases, weights, trained_on or [], photos.benchmark)
-    warnings = plan.warnings_of(recipe, photos.faults, cases)
+    warnings = plan.warnings_of(recipe, photos.faults, cases, columns, model=is_model)
     if train is not None:
         constant = plan.fit_constant(system, *train, cases)
-    if constant is not None and "constant" in columns:
+    if constant is not None:
         warnings.append(f"constant {'lightness' if is_model else 'gain'}: {constant:g}")
     if as_json:
         _say(*guard.lines, *warnings)
@@ -171,7 +175,8 @@ def evaluate(
     options = {
         "columns": {name: list(found) for name, found in columns.items()},
         "preset": preset,
-        "constant": constant if "constant" in columns else None,
+        "constant": constant,
+        "trained_on": [str(folder) for folder in trained_on or []],
         "train": None if train is None else [str(folder) for folder in train],
         "patterns": patterns,
     }

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowlight.errors import UseError, shown
-from lowlight.evaluation.pairing import listed, natural
+from lowlight.evaluation.pairing import listed, natural, plural
 from lowlight.evaluation.scoring import Report, read_report
 
 RESAMPLES = 10_000
@@ -121,6 +121,12 @@ def compare(paths: Sequence[Path], seed: int = 0) -> Comparison:
         if report.made["lowlight"] != first[1].made["lowlight"]:
             versions = report.made["lowlight"], first[1].made["lowlight"]
             notes.append(f"{name} was measured by lowlight {versions[0]}, {first[0]} by {versions[1]}")
+        for metric in report.weights.keys() & first[1].weights.keys():
+            if report.weights[metric].sha256 != first[1].weights[metric].sha256:
+                files = (Path(each.weights[metric].path).name for each in (report, first[1]))
+                notes.append(
+                    f"{metric} of {name} and {first[0]} look through other weights: {', '.join(files)}"
+                )
         if report.system.saved != first[1].system.saved:
             notes.append(f"{name}: {report.system.saved}; {first[0]}: {first[1].system.saved}")
     guards: dict[str, list[str]] = {line: [] for report in reports.values() for line in report.guard.lines}
@@ -228,14 +234,16 @@ def _difference(
 def heading(comparison: Comparison) -> str:
     """What was compared, in one line."""
     where = comparison.reports[comparison.base].data.where
-    scenes = "" if comparison.scenes is None else f" of {comparison.drawn[1]} scenes"
+    scenes = "" if comparison.scenes is None else f" of {plural(comparison.drawn[1], 'scene')}"
     left_out = f", {len(comparison.left_out)} left out" if comparison.left_out else ""
-    return f"{len(comparison.reports)} results on {where}: {len(comparison.photos)} photos{scenes}{left_out}"
+    return f"{len(comparison.reports)} results on {where}: {plural(len(comparison.photos), 'photo')}{scenes}{left_out}"
 
 
 def intervals(comparison: Comparison) -> str:
     """What the intervals are, in one line."""
     of, count = comparison.drawn
+    if count == 1:
+        return f"differences to {comparison.base}, photo by photo; of {plural(count, of[:-1])} there is no interval"
     how = {
         "photos": "; scenes are not known, so photos of one count as independent",
         "scenes": ", whose photos are drawn together",

@@ -84,10 +84,18 @@ def _below(folder: Path) -> list[Path]:
 
 
 def refuse_missing(names: Sequence[str], folders: Iterable[tuple[Path, Container[str]]]) -> None:
-    """Raise UseError that lists which of ``names`` have no photo in a folder."""
+    """Raise UseError that lists which of ``names`` have no photo, folder by folder."""
+    lacking = []
     for folder, found in folders:
         if missing := [name for name in names if name not in found]:
-            raise UseError(f"{shown(folder)}: no photo for {listed(missing)}")
+            lacking.append(f"{shown(folder)}: no photo for {listed(missing)}")
+    if lacking:
+        raise UseError("; ".join(lacking))
+
+
+def plural(count: int, word: str) -> str:
+    """A count with its word."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def listed(names: Sequence[str], separator: str = ", ") -> str:

@@ -13,9 +13,6 @@ from lowlight.evaluation.metrics import METRICS
 from lowlight.evaluation.pairing import ROLES, Case, Role
 from lowlight.weights import Weights
 
-BESIDE_PSNR = "lightness_error"
-"""Explains most differences of raw PSNR, so that none is printed without it."""
-
 
 def read_patterns(given: Sequence[str]) -> dict[Role, str]:
     """``low=low*`` by folder. Raises UseError."""
@@ -144,10 +141,10 @@ def choose_columns(
             columns = dict.fromkeys(columns, chosen)
             if (
                 any(name.startswith("psnr") for name in chosen)
-                and BESIDE_PSNR not in chosen
+                and protocols.BESIDE_PSNR not in chosen
                 and "raw" in columns
             ):
-                columns["raw"] = (*chosen, BESIDE_PSNR)
+                columns["raw"] = (*chosen, protocols.BESIDE_PSNR)
     for name, found in columns.items():
         if name not in protocols.PROTOCOLS:
             raise UseError(f"no protocol is called {name!r}; there are: {', '.join(protocols.PROTOCOLS)}")
@@ -186,12 +183,25 @@ def why_not(protocol: str, *, model: bool, roles: frozenset[Role], constant: boo
     return "needs --constant, or --train to choose it" if chosen.run == "constant" and not constant else ""
 
 
-def warnings_of(preset: protocols.Preset | None, faults: Sequence[str], cases: Sequence[Case]) -> list[str]:
+def warnings_of(
+    preset: protocols.Preset | None,
+    faults: Sequence[str],
+    cases: Sequence[Case],
+    columns: scoring.Columns,
+    *,
+    model: bool,
+) -> list[str]:
     """What to know of the numbers before they are there."""
     found = list(faults)
     if preset is not None:
         found += [f"preset {preset.name} repeats what the release prints, slips included", *preset.says]
-    if any(pairing.depth_of(path) != "8 bit" for case in cases[:1] for path in case.files().values()):
+    names = [name for name in columns if protocols.PROTOCOLS[name].of_unclipped]
+    if names and not model:
+        found.append(
+            f"{', '.join(names)}: the release takes the mean of unclipped floats, and files hold clipped ones: "
+            "where much clips, the gain is another; a model is measured as the release does"
+        )
+    if any(pairing.depth_of(path) != "8 bit" for case in cases for path in case.files().values()):
         found.append("photos of more than 8 bits: metrics on samples see them rounded to 8")
     return found
 

@@ -16,6 +16,8 @@ Floats = NDArray[np.floating[Any]]
 Run = Literal["asked", "reference", "reference_steps", "constant"]
 """How the lightness of a model's result is chosen: as the user asks (automatic by default), by the reference's
 mean, by the same in Dimma's whole steps, or one value for all photos."""
+BESIDE_PSNR = "lightness_error"
+"""Explains most differences of raw PSNR, so that none is printed without it, by a preset either."""
 DEFAULT_METRICS = ("psnr", "ssim")
 """Of every protocol but ``raw``."""
 
@@ -34,6 +36,8 @@ class Protocol:
     """From gained floats to 8 bits; ``of_samples``: the gain acts on the 8-bit result, which is rounded after."""
     clips_first: bool = False
     """The result is clipped before the gain and after it."""
+    of_unclipped: bool = False
+    """The release takes the mean of unclipped values, which files do not hold."""
     on_floats: tuple[str, ...] = ()
     """Metrics of 8 bits in whose place the release measures floats: here they see the result rounded."""
     as_released: str = ""
@@ -124,14 +128,16 @@ PROTOCOLS: dict[str, Protocol] = {
             "unclipped result; clipped, truncated to 8 bits",
             gain=_llflow,
             finish="truncated",
+            of_unclipped=True,
         ),
         Protocol(
             "gtmean_llflow_val",
-            "LLFlow's and GLARE's training logs: ratio of the greys of both, the result in 8 bits; clipped",
+            "LLFlow's and GLARE's training logs: ratio of the greys of both, the result in 8 bits; clipped. SSIM of "
+            "LLFlow's logs is of the clipped result before the gain",
             gain=_llflow_val,
             finish="of_samples",
-            on_floats=("psnr", "ssim"),
-            as_released="psnr_float and ssim_llflow_val follow it",
+            on_floats=("psnr",),
+            as_released="psnr_float follows it",
         ),
         Protocol(
             "gtmean_glare",
@@ -148,25 +154,26 @@ PROTOCOLS: dict[str, Protocol] = {
             gain=_cidnet,
             finish="of_samples",
             on_floats=("psnr", "ssim"),
-            as_released="preset paper-cidnet follows it",
+            as_released="PSNR and SSIM of preset paper-cidnet follow it",
         ),
         Protocol(
             "gtmean_lyt",
-            "LYT-Net's PyTorch test: ratio of the plain means of floats; clipped",
+            "LYT-Net's PyTorch test: ratio of the plain means of unclipped floats; clipped",
             gain=_plain,
+            of_unclipped=True,
             on_floats=("psnr", "ssim"),
             as_released="preset paper-lyt follows it",
         ),
         Protocol(
             "reference_lightness",
             "the model is asked for the mean of the reference (control `lightness`), and lowlight makes the mean "
-            "exactly that: for a method that is not conditioned on lightness, a gain",
+            "exactly that, but for control `published`: for a method that is not conditioned on lightness, a gain",
             run="reference",
         ),
         Protocol(
             "reference_lightness_dimma",
             "as Dimma's release tells it: the mean of the input plus the difference in whole steps of 1/1000, "
-            "truncated",
+            "truncated; lowlight makes the mean exactly that, which the release, and control `published`, do not",
             run="reference_steps",
         ),
         Protocol(
@@ -239,7 +246,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             "paper-retinexformer",
-            {"raw": ("psnr_float", "ssim"), "gtmean_glare": ("psnr_float", "ssim")},
+            {"raw": ("psnr_float", "ssim", BESIDE_PSNR), "gtmean_glare": ("psnr_float", "ssim")},
             (
                 "PSNR is taken on unrounded values, SSIM after rounding.",
                 "gtmean_glare is the release's --GT_mean, which its author advises against.",
@@ -248,12 +255,15 @@ PRESETS: dict[str, Preset] = {
         Preset(
             "paper-cidnet",
             {
-                "raw": ("psnr_cidnet", "ssim", "lpips_alex", "niqe_cidnet"),
+                "raw": ("psnr_cidnet", "ssim", "lpips_alex", "niqe_cidnet", BESIDE_PSNR),
                 "gtmean_cidnet": ("psnr_cidnet_float", "ssim_float", "lpips_alex"),
             },
             (
                 "A model's result is truncated to 8 bits, as the release saves its PNG.",
-                "After the gain PSNR and SSIM are taken on unrounded values.",
+                (
+                    "After the gain PSNR and SSIM are taken on unrounded values; LPIPS here on rounded ones, which "
+                    "the release does not round."
+                ),
                 "niqe_cidnet exchanges red and blue: it shifts by up to 1.4.",
                 "The release resizes a result to its reference; lowlight refuses sizes that differ.",
             ),
@@ -276,7 +286,10 @@ PRESETS: dict[str, Preset] = {
                 )
             },
             (
-                "The model is told the reference's lightness, in whole steps of 1/1000.",
+                (
+                    "The model is told the reference's lightness, in whole steps of 1/1000. The release leaves the "
+                    "result as it is: --control published=true does too, for the authors' network alone."
+                ),
                 (
                     "No test script was released: the columns of its table with the usual definitions, both Delta E "
                     "and both LPIPS because it does not say which, then its validation's PSNR (pooled) and SSIM."

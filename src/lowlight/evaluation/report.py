@@ -12,7 +12,7 @@ from lowlight import markdown
 from lowlight.errors import UseError, shown
 from lowlight.evaluation import leaderboard
 from lowlight.evaluation.metrics import Picture
-from lowlight.evaluation.pairing import listed
+from lowlight.evaluation.pairing import listed, plural
 from lowlight.evaluation.protocols import PROTOCOLS
 from lowlight.evaluation.scoring import Column, Data, Guard, Report, System
 from lowlight.files import write_file
@@ -76,7 +76,7 @@ def opening(system: System, data: Data, photos: int, guard: Guard, warnings: Seq
     """What is measured, on what, and what to know before a number is read."""
     weights = f", weights {system.sha256[:12]}" if system.sha256 else ""
     return [
-        f"{system.kind} {system.name}{weights}, on {data.where}: {photos} photos",
+        f"{system.kind} {system.name}{weights}, on {data.where}: {plural(photos, 'photo')}",
         f"results: {system.saved}",
         *(f"training photos: {line}" for line in guard.lines),
         *(f"note: {warning}" for warning in warnings),
@@ -92,10 +92,12 @@ def tail(report: Report) -> list[str]:
     """What stands below the table: scenes, empty columns, worst photos."""
     lines = []
     if report.scenes is not None and (scenes := len(set(report.scenes.values()))) < len(report.photos):
-        lines.append(f"{len(report.photos)} photos show {scenes} scenes: they are not independent")
+        lines.append(f"{len(report.photos)} photos show {plural(scenes, 'scene')}: they are not independent")
     for reason in dict.fromkeys(column.missing for column in report.columns if column.missing):
         names = dict.fromkeys(column.metric for column in report.columns if column.missing == reason)
         lines.append(f"no {', '.join(names)}: {reason}")
+    for metric, file in report.weights.items():
+        lines.append(f"{metric} looks through {Path(file.path).name}, SHA-256 {file.sha256[:16]}...")
     rounded = [
         column.name
         for column in report.columns
@@ -104,7 +106,7 @@ def tail(report: Report) -> list[str]:
     if rounded:
         lines.append(
             f"of the result rounded to 8 bits after the gain, where the release measures floats: {listed(rounded)}; "
-            "the presets follow the releases to the letter"
+            "the presets measure what the releases do"
         )
     first = next((column for column in report.columns if column.worst), None)
     if first is not None:

@@ -6,6 +6,7 @@ rows, are counted, and are left out of the mean.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import platform
 import sys
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from lowlight import statistics
@@ -26,6 +26,7 @@ from lowlight.errors import LowlightError, PhotoError, UseError, shown
 from lowlight.evaluation import files, guards, protocols
 from lowlight.evaluation.metrics import METRICS, Metric, Missing, Picture, Pool, Samples, Undefined
 from lowlight.evaluation.pairing import Case, Role, listed
+from lowlight.methods import PublishedControls
 from lowlight.photo import Photo
 
 if TYPE_CHECKING:
@@ -191,6 +192,8 @@ class Report(_Part):
     """Name to what it does."""
     metrics: dict[str, str]
     better: dict[str, Literal["higher", "lower", ""]]
+    weights: dict[str, File] = {}
+    """By metric the file of the network that it looks through."""
     guard: Guard
     warnings: list[str]
     columns: list[Column]
@@ -288,7 +291,7 @@ class Network:
     constant_range = (0.1, 0.8)
 
     def result(self, loaded: Loaded, run: protocols.Run, constant: float | None) -> Picture:
-        """What the model makes of the dark photo, in 16 bits and rounded (or truncated) to 8."""
+        """What the model makes of the dark photo: its floats as they are, and rounded (or truncated) to 8 bits."""
         dark = loaded.photos["low"]
         asked: dict[str, Any] = dict(self.controls)
         if run == "constant":
@@ -298,12 +301,17 @@ class Network:
             if run == "reference_steps":
                 _, wanted = protocols.dimma_lightness(statistics.mean(dark.samples), wanted)
             asked["lightness"] = wanted
-        wide = replace(dark, samples=_widened(dark.samples))
-        made, _ = self.enhancer.enhance_photo(wide, self.enhancer.controls(**asked))
-        picture = files.to_picture(made.samples)
-        if self.rounding == "truncate":
-            picture = Picture(protocols.truncated(picture.raw), picture.raw)
-        return picture
+        made, report = self.enhancer.enhance_photo(dark, self.enhancer.controls(**asked), floats=True)
+        assert report.floats is not None  # noqa: S101
+        cut = self.rounding == "truncate"
+        samples = protocols.truncated(report.floats) if cut else statistics.to_8_bits(made.samples)
+        return Picture(samples, report.floats)
+
+    @property
+    def as_released(self) -> bool:
+        """Whether the front end of the method's release is asked for."""
+        controls = self.enhancer.controls(**self.controls)
+        return isinstance(controls, PublishedControls) and controls.published
 
 
 def described_folder(name: str) -> System:
@@ -319,20 +327,17 @@ def described_model(system: Network, weights: Weights, **options: Any) -> System
     """A model, as a report names it. options: more that was chosen; what ``auto`` became stands in ``ran_on``."""
     engine = system.enhancer.engine
     ran_on = {"engine": type(engine).__module__.rpartition(".")[2], "device": engine.device}
-    words = {"round": "rounded to 8 bits as users get it", "truncate": "truncated to 8 bits"}
+    saved = {"round": "rounded to 8 bits as users get it", "truncate": "truncated to 8 bits"}[system.rounding]
+    if system.as_released and hasattr(system.enhancer.method, "released_frame"):
+        saved = "truncated to 8 bits as users get it, by control published"
     return System(
         kind="model",
         name=weights.path.stem,
         sha256=weights.sha256,
         options={"controls": dict(system.controls), **options, "ran_on": ran_on},
         data=weights.header.data,
-        saved=f"{words[system.rounding]}; floats are clipped and known to 16 bits",
+        saved=f"{saved}; floats as the network gives them, not clipped",
     )
-
-
-def _widened(samples: NDArray[Any]) -> Any:
-    """8 bits in 16: the same photo to a method, and a result that is known before its rounding."""
-    return samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples
 
 
 # The best constant
@@ -369,7 +374,7 @@ def look_for_leaks(
     marks: dict[str, list[bytes]] = {}
     for case in cases:
         for role, path in case.files().items():
-            if role == "result":
+            if role == "result" and len(case.files()) > 1:  # the others tell the scene better
                 continue
             try:
                 marks.setdefault(case.name, []).append(
@@ -581,8 +586,11 @@ def _row(
 def _column(protocol: str, metric: str, tally: _Tally) -> Column:
     column = Column.of(protocol, metric, tally.values, tally.metric.better)
     if tally.pool is not None:
-        pooled = tally.pool.value() if tally.values else None
-        column = column.model_copy(update={"pooled": True, "mean": pooled})
+        # All photos are in it, equal ones too.
+        count = column.count + column.infinite
+        pooled = tally.pool.value() if count else None
+        update = {"pooled": True, "mean": pooled, "count": count, "infinite": 0}
+        column = column.model_copy(update=update)
     return column.model_copy(update={"missing": tally.missing})
 
 
@@ -605,12 +613,22 @@ def make_report(
         protocols=used,
         metrics={name: metric.title for name, metric in metrics.items()},
         better={name: metric.better for name, metric in metrics.items()},
+        weights={
+            column.metric: _file_of(find())
+            for column in scores.columns
+            if not column.missing and (find := METRICS[column.metric].weights) is not None
+        },
         guard=guard,
         warnings=[*warnings, *scores.warnings],
         columns=scores.columns,
         photos=scores.rows,
         failed=scores.failed,
     )
+
+
+def _file_of(path: Path) -> File:
+    with path.open("rb") as file:
+        return File(path=str(path), sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def versions() -> dict[str, str]:

@@ -40,6 +40,8 @@ class Cost:
         """Seconds: median of the repeats after one call that is not counted. Memory: see the notes."""
         rows = []
         for model in settings.models:
+            weights.open_weights(model)  # before minutes are spent on the others
+        for model in settings.models:
             for engine in settings.engines:
                 for width, height in settings.sizes:
                     say(f"{model}, engine {engine}, {width}x{height}")
@@ -69,17 +71,18 @@ def _size(model: str, width: int, height: int) -> tuple[float | None, float | No
     """Million parameters, and GMAC at a size, of the network in torch; None without torch."""
     try:
         import torch
+        from torch._subclasses.fake_tensor import FakeTensorMode
         from torch.utils.flop_counter import FlopCounterMode
     except ModuleNotFoundError:
         return None, None
     header = weights.open_weights(model)
     method = methods.create(header.header.method, header.header.config, header.arrays)
-    network = methods.room(method.name, "network").Network(
-        methods.find(method.name).Config.model_validate(header.header.config)
-    )
+    config = methods.find(method.name).Config.model_validate(header.header.config)
     observation = method.observe(_photo(width, height).samples, method.Controls())
     sides = [-(-side // method.multiple) * method.multiple for side in (height, width)]
-    with FlopCounterMode(display=False) as counter, torch.inference_mode():
+    # Tensors without values: a large photo in one piece takes no memory here, and no time.
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter, torch.inference_mode():
+        network = methods.room(method.name, "network").Network(config).eval()
         network(
             torch.zeros(1, 3, *sides),
             **{name: torch.tensor(array)[None] for name, array in observation.items()},

@@ -49,6 +49,15 @@ def delta_e_76(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Array:
     return np.sqrt(sum(squares, np.zeros(())))
 
 
+def delta_e_94(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Array:
+    """CIE94 of each pixel, weights of graphic arts, by the chroma of ``y``: (..., 3) sRGB to (...)."""
+    (l1, a1, b1), (l2, a2, b2) = lab(y), lab(x)
+    c1, c2 = np.hypot(a1, b1), np.hypot(a2, b2)
+    chroma = np.square((c1 - c2) / (1 + 0.045 * c1))
+    hue = np.maximum((a1 - a2) ** 2 + (b1 - b2) ** 2 - (c1 - c2) ** 2, 0) / (1 + 0.015 * c1) ** 2
+    return np.asarray(np.sqrt((l1 - l2) ** 2 + chroma + hue))
+
+
 def delta_e_2000(x: NDArray[np.uint8], y: NDArray[np.uint8]) -> Array:
     """CIEDE2000 of each pixel: (..., 3) sRGB to (...)."""
     return ciede2000(lab(x), lab(y))
@@ -122,6 +131,13 @@ METRICS = (
         "lower",
         "reference",
         lambda result, reference: _strips.mean(delta_e_76, result.samples, reference.samples),
+    ),
+    Metric(
+        "delta_e_94",
+        "CIE94 of graphic arts (D65, 2 degrees) by the reference's chroma, mean over the pixels of 8-bit sRGB; 0 is equal",
+        "lower",
+        "reference",
+        lambda result, reference: _strips.mean(delta_e_94, result.samples, reference.samples),
     ),
     Metric(
         "delta_e_2000",

@@ -67,12 +67,20 @@ def _place(device: Device) -> Literal["cpu", "cuda"]:
 @lru_cache
 def _network(net: Name, cache: Path, place: str) -> Perceptual:
     """The network on its device, or Missing; what it needs is looked for before anything is computed."""
+    trunk = _trunk(net, cache)
     try:
-        trunk, linear = find_trunk(cache=cache, net=net, fetch=False), find_linear(net)
+        linear = find_linear(net)
 
         from lowlight.nn.perceptual import from_files
 
         return from_files(trunk, linear, net).to(place)
+    except WeightsError as error:
+        raise Missing(f"LPIPS ({net}): {error}") from error
+
+
+def _trunk(net: Name, cache: Path) -> Path:
+    try:
+        return find_trunk(cache=cache, net=net, fetch=False)
     except WeightsError as error:
         raise Missing(f"LPIPS ({net}): {error}") from error
 
@@ -85,6 +93,7 @@ def _metric(net: Name, title: str) -> Metric:
         "reference",
         lambda result, reference: lpips([(result.samples, reference.samples)], net)[0],
         batch=lambda pairs, device: lpips(pairs, net, device),
+        weights=lambda: _trunk(net, cache_folder()),
     )
 
 

@@ -152,7 +152,7 @@ METRICS = (
     ),
     _metric(
         "ssim_llflow_val",
-        "floats, not clipped, Gaussian 11x11, zeros around, full size (LLFlow's training logs)",
+        "floats, not clipped, Gaussian 11x11, zeros around, full size (LLFlow's `util.ssim`; its training logs clip first)",
         _on_raw(rgb, ZEROS),
     ),
     _metric(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -79,6 +80,8 @@ class Metric:
     """How the release pools a set; None: a set's value is the mean over its pictures."""
     batch: Callable[[Sequence[tuple[Samples, Samples]], Device], list[float]] | None = None
     """The numbers of many (result, other), all of one size, on a device at once; None: nothing would be won."""
+    weights: Callable[[], Path] | None = None
+    """The file of the network that it looks through; raises Missing. None: there is no network."""
     doubt: Callable[[Picture], str] = lambda result: ""
     """Why this picture's number deserves little trust; empty: no reason known."""
 
