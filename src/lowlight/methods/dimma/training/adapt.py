@@ -577,7 +577,7 @@ def _sheet(order: Order, held: CameraPair, base: Weights, best: Weights) -> Pixe
 
 
 def _words(scores: Scores) -> str:
-    return f"PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}"
+    return f"raw RGB PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}, its lightness given,"
 
 
 def _duration(seconds: float) -> str:
