@@ -131,7 +131,8 @@ PROTOCOLS: dict[str, Protocol] = {
             gain=_llflow_val,
             finish="of_samples",
             on_floats=("psnr", "ssim"),
-            as_released="psnr_float and ssim_llflow_val follow it",
+            as_released="psnr_float and, for the release's SSIM is of the picture before the gain, raw.ssim_llflow_val "
+            "follow it",
         ),
         Protocol(
             "gtmean_glare",
