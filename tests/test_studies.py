@@ -88,6 +88,24 @@ def test_missing_settings_are_told_with_all_that_can_be_set() -> None:
         studies.check("activation", [])
 
 
+@pytest.mark.parametrize("name", studies.names())
+def test_the_help_of_a_study_has_its_settings(name: str) -> None:
+    fields = studies.find(name).Settings.model_fields
+    assert [key for key, field in fields.items() if not field.description] == [], "say what each is"
+    told = CliRunner().invoke(app, ["study", name, "--help"])
+    assert told.exit_code == 0
+    settings = told.stdout.partition(f"Settings of {name}:\n")[2].partition("\nOptions:")[0]
+    keys = re.findall(r"^  (\w+)(?:=| \(required\))", settings, re.MULTILINE)
+    assert keys == list(fields)
+
+
+def test_help_of_no_study_has_no_settings() -> None:
+    for words in (["study", "-h"], ["study", "unknown", "--help"], ["enhance", "cost", "--help"]):
+        told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0
+        assert "Settings of" not in told.stdout
+
+
 def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["study"])
     assert listed.exit_code == 0

@@ -114,6 +114,7 @@ class Training(studies.Settings):
     """A recipe to train by, once a row of the table."""
 
     recipe: Path
+    """File of the recipe that all trainings share."""
     changes: tuple[str, ...] = ()
     """Of the recipe, as ``key=value``."""
 

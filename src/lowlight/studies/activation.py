@@ -24,7 +24,7 @@ class Activation:
 
     class Settings(Pairs):
         model: str = places.DENSITY
-        """The judge."""
+        """The judge: name or tensors of a method that is a density."""
         results: Path
         """Folder of results of any program, of the same names."""
 

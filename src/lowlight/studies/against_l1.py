@@ -26,6 +26,7 @@ class AgainstL1:
 
     class Settings(Pairs):
         model: str = places.DENSITY
+        """Name or tensors of a method that is a density."""
         l1: float = Field(5.43, gt=0)
         """Of both pictures to the reference, of 255."""
         seed: int = Field(0, ge=0)
