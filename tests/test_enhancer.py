@@ -186,6 +186,22 @@ def test_a_control_is_searched_for_the_lightness_on_a_reduced_copy() -> None:
     assert of_wide.controls["brightness"] == report.controls["brightness"]
 
 
+class NoiseEngine(ShiftEngine):
+    """Lighter where there is noise, as networks are whose photos have some."""
+
+    def run(self, tile: Array, observation: Observation) -> Array:
+        return np.asarray(4 * tile * tile + self.steep * observation["brightness"], np.float32)
+
+
+def test_the_reduced_copy_is_as_noisy_as_the_photo() -> None:
+    photo = Photo(np.random.default_rng(0).integers(0, 128, (300, 420, 3), np.uint8))
+    enhancer = Enhancer(Shift(), NoiseEngine())
+    result, report = enhancer.enhance_photo(photo, enhancer.controls(lightness=0.45))
+    assert result.samples.mean() / 255 == pytest.approx(0.45, abs=0.002)
+    shifted = 4 * np.square(photo.samples / 255) + 0.5 * report.controls["brightness"]
+    assert shifted.clip(0, 1).mean() == pytest.approx(0.45, abs=0.01), "hardly any gain is left"
+
+
 @pytest.mark.parametrize("given", [{}, {"lightness": "auto"}, {"lightness": 0.4, "brightness": 0.0}])
 def test_nothing_is_searched_unasked(given: dict[str, Any]) -> None:
     engine = ShiftEngine()

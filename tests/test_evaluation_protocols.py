@@ -41,6 +41,8 @@ GAINS = {
     "lyt": ("gtmean_lyt", {"psnr": ("psnr_float", 2e-5), "ssim_torchmetrics": ("ssim_lyt", 1e-5)}),
 }
 
+MEANS = ("test_mean", "validation_mean")
+
 
 def picture(name: str) -> Picture:
     with Image.open(FIXTURES / "pictures" / f"{name}.png") as image:
@@ -71,6 +73,41 @@ def test_pictures_after_a_gain_are_the_release_s(pair: str) -> None:
         assert (truncated_.samples[::4, ::4] == steps[f"gtmean_{pair}_llflow_test"]).all()
         floats, _ = PROTOCOLS["gtmean_glare"].apply(result(pair), picture(f"{pair}_ref"))
         assert floats.raw[::4, ::4] == pytest.approx(steps[f"gtmean_{pair}_glare"], abs=1e-6)
+
+
+@pytest.fixture(scope="module")
+def llflow() -> dict[str, np.ndarray]:
+    return dict(np.load(FIXTURES.parent / "llflow" / "protocol.npz"))
+
+
+@pytest.mark.parametrize("pair", ["", "close_"])
+def test_llflow_s_scripts(llflow: dict[str, np.ndarray], pair: str) -> None:
+    """Its test, on floats far outside of [0, 1] or on 8 bits, and its training logs."""
+    reference = Picture.of_samples(llflow["reference"])
+    found = (
+        Picture.of_samples(llflow["close"])
+        if pair
+        else Picture.of_raw(np.ascontiguousarray(llflow["enhanced"].transpose(1, 2, 0)))
+    )
+    tested, gain = PROTOCOLS["gtmean_llflow"].apply(found, reference)
+    assert np.array_equal(tested.samples, llflow[f"{pair}test_result"])
+    for name, metric, tolerance in (
+        ("test_psnr", "psnr", 1e-4),
+        ("test_ssim", "ssim_llflow", 1e-5),
+        ("test_ssim_color", "ssim_uniform_rgb", 1e-5),
+        ("gray_ssim_2d", "ssim_grey", 1e-5),
+    ):
+        assert METRICS[metric](tested, reference) == pytest.approx(llflow[pair + name], abs=tolerance), name
+    logged, logged_gain = PROTOCOLS["gtmean_llflow_val"].apply(found, reference)
+    psnr = METRICS["psnr_float"](logged, reference)
+    assert psnr == pytest.approx(llflow[f"{pair}validation_psnr"], abs=1e-4)
+    # A side effect clips the picture before; and SSIM is that of the picture without the gain.
+    clipped = Picture.of_raw(found.raw.clip(0, 1))
+    ssim = METRICS["ssim_llflow_val"](clipped, reference)
+    assert ssim == pytest.approx(llflow[f"{pair}validation_ssim"], abs=1e-5)
+    if not pair:
+        means = {key: float(llflow[f"{key}_reference"] / llflow[f"{key}_output"]) for key in MEANS}
+        assert {"test_mean": gain, "validation_mean": logged_gain} == pytest.approx(means, abs=1e-6)
 
 
 def test_all_gains_differ_and_raw_is_what_it_was() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import fill
-from llflow_numbers import numbers, published
+from llflow_numbers import numbers, observed, picture, published, tables
 from lowlight import estimator, statistics
 from lowlight.engines.onnx import OnnxEngine
 from lowlight.engines.torch import TorchEngine
@@ -52,7 +52,23 @@ def test_published_front_end(name: str) -> None:
     samples = expected[f"{name}_dark"]
     frame = LLFlow.released_frame(*samples.shape[:2])
     assert [side for axis in frame for side in axis] == expected[f"{name}_pads"].tolist()
+    above_below, before_after = frame
+    padded = np.pad(samples, (above_below, before_after, (0, 0)), mode="symmetric")
+    assert np.array_equal(padded, expected[f"{name}_padded"])
+    equalised = np.stack(
+        [
+            table[channel]
+            for table, channel in zip(tables(padded)[0].numpy(), padded.transpose(2, 0, 1), strict=True)
+        ],
+        -1,
+    )
+    assert np.array_equal(np.rint(255 * equalised), expected[f"{name}_equalized"])
     network = published()
+    with torch.no_grad():
+        whole = network.folded()(picture(padded), **observed(padded))[0].numpy()
+    (top, _), (left, _) = frame
+    enhanced = whole[:, top : top + samples.shape[0], left : left + samples.shape[1]]
+    np.testing.assert_allclose(enhanced, expected[f"{name}_enhanced"], rtol=0, atol=5e-5)
     enhancer = Enhancer(LLFlow(network.config, {}), TorchEngine(network.folded()))
     found = enhancer(samples, published=True)
     difference = np.abs(found.astype(int) - expected[f"{name}_result"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +17,14 @@ from torch import Tensor
 import fill
 from llflow_numbers import FIXTURES, numbers, observed, parameter, picture, published, tables
 from lowlight import equalise, statistics
-from lowlight.errors import WeightsError
+from lowlight.errors import RecipeError, WeightsError
 from lowlight.methods.llflow import Config, LLFlow
 from lowlight.methods.llflow.network import Network, colour_map, prepare
 from lowlight.methods.llflow.published import UNUSED, matches, read, rename
 from lowlight.methods.llflow.training import Flow, Released, absolute_error, bits_per_position
 from lowlight.nn.flow import ActNorm, Chain, Map, log_prob
-from lowlight.training.data import Batch, Mixture, PairDrawer
+from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
+from lowlight.training.recipe import read_recipe, stage_settings
 from lowlight.training.stage import Moment, Optimizer
 
 NO_PHOTOS = Mixture([(PairDrawer([]), 1.0)])
@@ -246,16 +249,16 @@ def test_gradients_of_the_likelihood(network: Network, photos: Numbers) -> None:
     nll, gradient = score(picture(photos["reference"]))
     close(nll, expected["nll"], 1e-5)
     relatively_close(gradient, expected["photo"], 2e-5)
-    relatively_close(gradient.square().sum(0), expected["activation"], 4e-5)
+    relatively_close(gradient.square().sum(0), expected["activation"], 2e-5)
     for key in expected:
         if key.endswith((".weight", ".bias", ".logs")) and not key.startswith("l1/"):
             relatively_close(parameter(network, key).grad, expected[key], 2e-5)
     nll, gradient = score(picture(expected["stitched"]))
-    close(nll, expected["stitched_nll"], 1e-5 * abs(float(nll.detach())))
-    relatively_close(gradient.square().sum(0), expected["stitched_activation"], 4e-5)
+    close(nll, expected["stitched_nll"], 1e-5)
+    relatively_close(gradient.square().sum(0), expected["stitched_activation"], 2e-5)
     for degraded, wanted in zip(expected["degraded"], expected["degraded_nll"], strict=True):
         found, _ = score(torch.from_numpy(degraded).permute(2, 0, 1)[None] / 255)
-        close(found, wanted, 1e-5 * abs(float(wanted)))
+        close(found, wanted, 1e-5)
 
 
 def test_gradients_through_the_inverse(network: Network, photos: Numbers) -> None:
@@ -337,20 +340,100 @@ def test_a_loss_that_is_not_finite_names_its_layer() -> None:
     assert terms.popitem()[1].isnan()
 
 
+def pairs_of(count: int) -> list[tuple[Picture, Picture]]:
+    """Their red is the number, their green the column."""
+    found = []
+    for index in range(count):
+        samples = np.zeros((16, 16, 3), np.uint8)
+        samples[..., 0], samples[..., 1] = index, np.arange(16)
+        seen = Picture(f"{index}", torch.from_numpy(samples), statistics.histograms(samples))
+        found.append((seen, seen))
+    return found
+
+
+def test_released_batches_are_epochs_without_turns() -> None:
+    torch.manual_seed(3)
+    data = Mixture([(PairDrawer(pairs_of(7)), 1.0)])
+    stage = Flow(LLFlow.tiny_config(), Flow.Settings(released_batches=True), data, torch.device("cpu"))
+
+    def batch(step: int) -> Batch:
+        moment = Moment(step, 100, 16, 3, np.random.default_rng(step), torch.Generator())
+        return stage.batch(data, moment, torch.device("cpu"))
+
+    epochs = [batch(step).names + batch(step + 1).names for step in range(0, 60, 2)]
+    assert all(len(set(epoch)) == 6 for epoch in epochs), "none twice in an epoch, whose seventh is left out"
+    assert {name for epoch in epochs for name in epoch} == set("0123456")
+    assert len({tuple(epoch) for epoch in epochs}) > 25
+    assert batch(9).names == batch(9).names, "a run that goes on has the same"
+    columns = [(255 * each[1]).round().int() for step in range(20) for each in batch(step).dark]
+    assert {tuple(each[row].tolist()) for each in columns for row in (0, 9)} == {
+        tuple(range(16)),
+        tuple(range(15, -1, -1)),
+    }
+
+
+def test_released_batches_need_pairs_enough() -> None:
+    few, made = PairDrawer(pairs_of(2)), PairDrawer(pairs_of(2), made=True)
+    settings = Flow.Settings(released_batches=True)
+    data = Mixture([(few, 1.0)])
+    stage = Flow(LLFlow.tiny_config(), settings, data, torch.device("cpu"))
+    moment = Moment(0, 1, 16, 3, np.random.default_rng(0), torch.Generator())
+    with pytest.raises(RecipeError, match="expected 3 pairs or more, for a batch, got 2"):
+        stage.batch(data, moment, torch.device("cpu"))
+    with pytest.raises(RecipeError, match="released_batches: expected sources of kind pairs alone"):
+        Flow(LLFlow.tiny_config(), settings, Mixture([(few, 1.0), (made, 1.0)]), torch.device("cpu"))
+
+
+PUBLISHED = Path(__file__).parents[1] / "recipes" / "llflow-published.yaml"
+
+
+def published_variants() -> dict[str, list[str]]:
+    """The changes that the recipe's comment tells, by the release's names of its settings."""
+    words = " ".join(line[2:] for line in PUBLISHED.read_text().splitlines() if line.startswith("#"))
+    large = re.search(r"\(LOL-pc\): (config=\{.*?\}), (steps=\d+), (settings\.schedule=\{.*?\})", words)
+    second = re.search(
+        r"LOLv2-pc: the same network, (steps=\d+), (settings\.schedule=\{.*?\}), (settings\.reference_share=\d\.\d)",
+        words,
+    )
+    assert large is not None
+    assert second is not None
+    return {"LOL_smallNet": [], "LOL-pc": [*large.groups()], "LOLv2-pc": [large[1], *second.groups()]}
+
+
 @pytest.mark.parametrize(
-    ("name", "schedule"),
+    ("name", "asked", "run", "warmup", "share"),
     [
-        ("LOL_smallNet", Released(asked=45_000)),
-        ("LOL-pc", Released(asked=40_000, warmup=3000)),
-        ("LOLv2-pc", Released(asked=40_000, warmup=200)),
+        ("LOL_smallNet", 45_000, 43_590, 0, 0.2),
+        ("LOL-pc", 40_000, 38_760, 3000, 0.2),
+        ("LOLv2-pc", 40_000, 39_699, 200, 0.5),
     ],
 )
-def test_learning_rates(name: str, schedule: Released) -> None:
+def test_the_published_recipe_is_the_release_to_the_letter(
+    name: str, asked: int, run: int, warmup: int, share: float
+) -> None:
+    recipe = read_recipe(PUBLISHED, published_variants()[name])
+    stage, config, settings = stage_settings(recipe, "")
+    assert stage is Flow
+    small = name == "LOL_smallNet"
+    assert config == (Config() if small else Config(channels=64, blocks=24, stacked=(1, 3, 5, 7), steps=12))
+    wanted = Flow.Settings(
+        nll=1,
+        reference_share=share,
+        skip_first=True,
+        released_batches=True,
+        optimizer=Optimizer(kind="adam", rate=5e-4, betas=(0.9, 0.999), weight_decay=0, epsilon=1e-8),
+        schedule=Released(asked=asked, warmup=warmup, milestones=(0.5, 0.75, 0.9, 0.95), decay=0.5),
+    )
+    assert settings == wanted
+    assert (recipe.steps, recipe.seed, recipe.data.jitter) == (run, 10, None)
+    assert [(each.crop, each.count) for each in recipe.batches] == [(160, 16)]
+    assert (recipe.average, recipe.clip, recipe.non_finite) == (None, None, "skip")
     expected = numbers("learning_rate")
     for iteration, rate in zip(
         expected[f"{name}_iterations"], expected[f"{name}_learning_rates"], strict=True
     ):
-        assert 5e-4 * schedule.factor(int(iteration) - 1, 39_000) == pytest.approx(rate, abs=1e-12)
+        found = settings.optimizer.rate * settings.schedule.factor(int(iteration) - 1, recipe.steps)
+        assert found == pytest.approx(rate, abs=1e-12)
 
 
 # Import

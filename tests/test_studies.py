@@ -92,6 +92,24 @@ def test_missing_settings_are_told_with_all_that_can_be_set() -> None:
         studies.check("activation", [])
 
 
+@pytest.mark.parametrize("name", studies.names())
+def test_the_help_of_a_study_has_its_settings(name: str) -> None:
+    fields = studies.find(name).Settings.model_fields
+    assert [key for key, field in fields.items() if not field.description] == [], "say what each is"
+    told = CliRunner().invoke(app, ["study", name, "--help"])
+    assert told.exit_code == 0
+    settings = told.stdout.partition(f"Settings of {name}:\n")[2].partition("\nOptions:")[0]
+    keys = re.findall(r"^  (\w+)(?:=| \(required\))", settings, re.MULTILINE)
+    assert keys == list(fields)
+
+
+def test_help_of_no_study_has_no_settings() -> None:
+    for words in (["study", "-h"], ["study", "unknown", "--help"], ["enhance", "cost", "--help"]):
+        told = CliRunner().invoke(app, words)
+        assert told.exit_code == 0
+        assert "Settings of" not in told.stdout
+
+
 def test_the_command_lists_studies_and_writes_a_report(tmp_path: Path) -> None:
     listed = CliRunner().invoke(app, ["study"])
     assert listed.exit_code == 0
@@ -351,6 +369,22 @@ def test_the_map_is_higher_where_the_picture_is_wrong(pairs: tuple[str, ...], tm
     assert "on 0 of 3 photos" in same.notes[1]
 
 
+def test_results_choose_the_photos(pairs: tuple[str, ...], tmp_path: Path) -> None:
+    """They are few where each is made by hand; but names that are asked for must be there."""
+    few = tmp_path / "few"
+    few.mkdir()
+    for name in ("0", "2"):
+        (few / f"{name}.png").symlink_to(tmp_path / "low" / f"{name}.png")
+    findings = run("activation", tmp_path / "out", *pairs, f"results={few}")
+    assert findings.photos == {"pairs": 2}
+    (tmp_path / "names.txt").write_text("0\n1\n")
+    with pytest.raises(UseError, match="few: no photo for 1"):
+        run("activation", tmp_path / "out", *pairs, f"results={few}", f"names={tmp_path / 'names.txt'}")
+    (few / "stray.png").symlink_to(tmp_path / "low" / "1.png")
+    with pytest.raises(UseError, match="low: no photo for stray"):
+        run("activation", tmp_path / "out", *pairs, f"results={few}")
+
+
 def test_colour_maps_are_those_of_the_network(pairs: tuple[str, ...], tmp_path: Path) -> None:
     findings = run("colour-maps", tmp_path / "out", *pairs, "photos=1")
     dark, encoder = (row["distance to the reference's"] for row in rows_of(findings).values())
@@ -362,8 +396,8 @@ def test_colour_maps_are_those_of_the_network(pairs: tuple[str, ...], tmp_path: 
     )
     assert encoder > dark  # untrained: about a half everywhere
     assert {name: each.shape for name, each in findings.pictures.items()} == {
-        "inputs": (160 + 12, 4 * 198 + 6, 3),
-        "colour-maps": (160 + 12, 4 * 198 + 6, 3),
+        "inputs": (160 + 32, 4 * 198 + 6, 3),
+        "colour-maps": (160 + 32, 4 * 198 + 6, 3),
     }
 
 

@@ -219,6 +219,20 @@ def test_skipping_leaves_the_player_and_steps_the_other(root: Path) -> None:
     assert sum(entry["terms"].get("enhancer.skipped", 0) for entry in entries(root / "straight")) == 2
 
 
+def test_what_was_skipped_is_told_with_term_and_photos(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"poison": [1, 2]}
+    fit(checked(root, non_finite="skip", validation=None, settings=settings, steps=6), root / "run")
+    told = [line for entry in entries(root / "run") for line in entry.get("left_out", ())]
+    assert [line.partition(";")[0] for line in told] == [
+        f"step {step}: enhancer.reconstruction is nan" for step in (2, 3)
+    ]
+    assert all("photos: low/" in line for line in told)
+    said = capsys.readouterr().err
+    assert all(f"left out: {line}\n" in said for line in told)
+
+
 def test_a_run_that_skips_everything_stops(root: Path) -> None:
     poison = {"poison": list(range(200))}
     with pytest.raises(TrainingError, match=r"step 101: enhancer\.reconstruction is nan, 101 times in a row"):

@@ -107,7 +107,14 @@ _PLAIN: dict[str, Any] = {
 
 
 class _Command(TyperCommand):
-    """A command whose help ends with examples; arguments are shown as their metavar says, without types."""
+    """A command whose help ends with examples; arguments are shown as their metavar says, without types.
+
+    Its module may add sections to the help by ``help_of``, which is given the words after the command's name.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        ctx.meta["words"] = list(args)  # help is printed before they are looked at
+        return super().parse_args(ctx, args)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         arguments = [each for each in self.params if each.param_type_name == "argument"]
@@ -123,6 +130,9 @@ class _Command(TyperCommand):
                 rows["Arguments"].append((_placeholder(each), each.help))
             else:
                 rows["Options"].append(record)
+        more = getattr(sys.modules[getattr(self.callback, "__module__", "")], "help_of", None)
+        if more is not None:
+            rows = {"Arguments": rows["Arguments"], **more(ctx.meta["words"]), "Options": rows["Options"]}
         for title, found in rows.items():
             if found:
                 with formatter.section(title):

@@ -14,7 +14,10 @@ from lowlight.cli._options import output_option
 def study(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: list them.")] = None,
     changes: Annotated[
-        list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Settings: model=dimma photos=data.")
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=VALUE", help="Settings; `lowlight study NAME --help` lists those of a study."
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -49,3 +52,11 @@ def study(
     print(folder / f"{name}.md")
     if findings.incomplete:
         raise typer.Exit(1)
+
+
+def help_of(words: list[str]) -> dict[str, list[tuple[str, str]]]:
+    """A section of help: what can be set in the study that the words name."""
+    from lowlight import studies
+
+    name = next((word for word in words if word in studies.names()), None)
+    return {} if name is None else {f"Settings of {name}": studies.settings_of(name)}

@@ -32,9 +32,9 @@ Say = Callable[[str], None]
 
 
 class Settings(BaseModel):
-    """What a user may set, as ``key=value``."""
+    """What a user may set, as ``key=value``. The texts below the keys are what the command's help says of them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -119,6 +119,15 @@ def check(name: str, changes: Sequence[str]) -> Settings:
         settings = ", ".join(_with_default(key, field) for key, field in model.model_fields.items())
         raise RecipeError(f"study {name}: missing: {', '.join(missing)}; its settings: {settings}")
     return validate(model, values, f"study {name}")
+
+
+def settings_of(name: str) -> list[tuple[str, str]]:
+    """What can be set in a study, with defaults, and what each is."""
+    fields = find(name).Settings.model_fields
+    return [
+        (_with_default(key, field), " ".join((field.description or "").replace("``", "`").split()))
+        for key, field in fields.items()
+    ]
 
 
 def _with_default(key: str, setting: FieldInfo) -> str:

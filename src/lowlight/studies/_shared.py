@@ -14,7 +14,7 @@ from pydantic import Field
 
 from lowlight import studies
 from lowlight.errors import PhotoError, RecipeError, reason
-from lowlight.evaluation.pairing import Case, Role, pair
+from lowlight.evaluation.pairing import Case, Role, natural, pair, photos_in
 from lowlight.methods import Samples
 from lowlight.photo import read_photo
 from lowlight.statistics import to_8_bits
@@ -60,7 +60,10 @@ class Scene:
 
 
 def cases_of(chosen: Pairs, results: Path | None = None) -> list[Case]:
-    """The files of photos by their names. results: a folder of results. Raises UseError and PhotoError."""
+    """The files of photos by their names. results: a folder of results, which choose the photos where no names do.
+
+    Raises UseError and PhotoError.
+    """
     wanted: list[str] = []
     if chosen.names is not None:
         try:
@@ -70,11 +73,12 @@ def cases_of(chosen: Pairs, results: Path | None = None) -> list[Case]:
     folders: dict[Role, Path] = {"low": chosen.low, "reference": chosen.reference}
     if results is not None:
         folders["result"] = results
+        wanted = wanted or sorted(photos_in(results, deep=True), key=natural)
     return spread(pair(folders, names=wanted), chosen.photos)
 
 
 def read_scenes(chosen: Pairs, results: Path | None = None) -> Iterator[Scene]:
-    """Photos by their names. results: a folder of results. Raises UseError and PhotoError."""
+    """Photos by their names. results: see ``cases_of``. Raises UseError and PhotoError."""
     for case in cases_of(chosen, results):
         found = {role: read_photo(path).samples for role, path in case.files().items()}
         if len({samples.shape for samples in found.values()}) > 1:
@@ -114,6 +118,7 @@ class Training(studies.Settings):
     """A recipe to train by, once a row of the table."""
 
     recipe: Path
+    """File of the recipe that all trainings share."""
     changes: tuple[str, ...] = ()
     """Of the recipe, as ``key=value``."""
 

@@ -24,9 +24,9 @@ class Activation:
 
     class Settings(Pairs):
         model: str = places.DENSITY
-        """The judge."""
+        """The judge: name or tensors of a method that is a density."""
         results: Path
-        """Folder of results of any program, of the same names."""
+        """Folder of results of any program, of the same names; without ``names`` they choose the photos."""
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """The picture: of the first photos the dark one, both stitched ones, each with its maps."""
@@ -34,7 +34,7 @@ class Activation:
 
         judge = Judge.load(settings.model)
         photos: list[NDArray[np.float64]] = []
-        shown: list[NDArray[np.uint8]] = []
+        shown: list[list[Samples]] = []
         for scene in read_scenes(settings, settings.results):
             say(scene.name)
             width = scene.low.shape[1]
@@ -59,23 +59,23 @@ class Activation:
                 row += [stitched, activation, paint("surprise", surprise)]
             photos.append(np.mean(both, axis=0))
             if len(shown) < 4:
-                shown.append(sheet(row))
+                shown.append(row)
         higher = sum(made[1] > true[1] for made, true in photos)
         rows = [
             (title, *np.mean(photos, axis=0)[side].tolist())
             for side, title in enumerate(("result", "reference"))
         ]
         notes = (
-            *met(settings.model, cases_of(settings)),
+            *met(settings.model, cases_of(settings, settings.results)),
             f"The map is higher on the result's half on {higher} of {len(photos)} photos.",
             "Slope: 2-norm over the channels of the gradient of the published NLL. Map: slopes equalised, 0 to 255.",
             "Surprise: bits a position beyond those of pictures that the model draws itself.",
         )
-        width = min(each.shape[1] for each in shown)
-        picture = np.concatenate([each[:, :width] for each in shown])
+        maps = "slopes", "surprise"
+        titles = ("dark photo", "result, reference", *maps, "reference, result", *maps)
         return studies.Findings(
             studies.Table(("half", "mean slope", "mean of the map", "mean surprise"), rows),
             notes,
-            {"activation": picture},
+            {"activation": sheet(*shown, titles=titles)},
             {"pairs": len(photos)},
         )

@@ -26,6 +26,7 @@ class AgainstL1:
 
     class Settings(Pairs):
         model: str = places.DENSITY
+        """Name or tensors of a method that is a density."""
         l1: float = Field(5.43, gt=0)
         """Of both pictures to the reference, of 255."""
         seed: int = Field(0, ge=0)
@@ -37,6 +38,7 @@ class AgainstL1:
 
         judge = Judge.load(settings.model)
         rng = np.random.default_rng(settings.seed)
+        titles = ("reference", "slightly lighter", "noisy")
         found: list[list[float]] = []
         shown: NDArray[np.uint8] | None = None
         for scene in read_scenes(settings):
@@ -49,9 +51,8 @@ class AgainstL1:
             ]
             found.append([-given.bits_per_position(each) for each in pictures])
             if shown is None:
-                shown = sheet(pictures)
+                shown = sheet(pictures, titles=titles)
         values = np.array(found)
-        titles = ("reference", "slightly lighter", "noisy")
         rows = [
             (title, 0.0 if index == 0 else settings.l1, float(values[:, index].mean()))
             for index, title in enumerate(titles)

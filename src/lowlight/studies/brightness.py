@@ -32,7 +32,7 @@ class Brightness:
         model: str = "llflow"
         """Name or weights file of a method with a control ``brightness``."""
         brightness: tuple[float, ...] = Field((-0.4, -0.2, 0.0, 0.2, 0.4), min_length=2)
-        """Rising."""
+        """What the control is set to, rising."""
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """Means in [0, 1]. Pictures: the first photo's results, and a line a photo."""

@@ -14,6 +14,9 @@ from lowlight.methods import Array
 from lowlight.photo import to_float
 from lowlight.studies._shared import Pairs, cases_of, met, read_scenes, sheet
 
+INPUTS = "log photo", "equalised photo", "colour map", "noise map"
+MAPS = "of the dark photo", "of the encoder", "of the reference", "reference"
+
 
 class ColourMaps:
     """Maps of each photo; pictures of the first."""
@@ -60,8 +63,8 @@ class ColourMaps:
                 inputs = (1 + log / 7, equalised, *(each / each.max() for each in (colours, slopes)))
                 maps = (*(each / true.max() for each in (colours, made, true)), light)
                 pictures = {
-                    "inputs": sheet([_samples(each.numpy()) for each in inputs]),
-                    "colour-maps": sheet([_samples(each.numpy()) for each in maps]),
+                    "inputs": sheet([_samples(each.numpy()) for each in inputs], titles=INPUTS),
+                    "colour-maps": sheet([_samples(each.numpy()) for each in maps], titles=MAPS),
                 }
         of_dark, of_encoder = np.mean(distances, axis=0)
         rows = [("dark photo", float(of_dark)), ("encoder", float(of_encoder))]
@@ -69,8 +72,7 @@ class ColourMaps:
         notes = (
             *met(settings.model, cases_of(settings)),
             f"The encoder's map is nearer than the dark photo's on {nearer} of {len(distances)} photos.",
-            "inputs: log photo, equalised photo, colour map, noise map, each on a scale of its own.",
-            "colour-maps: those of dark photo, encoder and reference, on one scale; the reference.",
+            "inputs: each on a scale of its own. colour-maps: the three maps on one scale.",
         )
         return studies.Findings(
             studies.Table(("colour map of", "distance to the reference's"), rows),

@@ -30,11 +30,13 @@ class Cost:
         models: tuple[str, ...] = Field(("dimma", "dimma-fast"), min_length=1)
         """Names or weights files."""
         engines: tuple[EngineName, ...] = Field(("auto",), min_length=1)
+        """Those of ``lowlight enhance --engine``."""
         sizes: tuple[tuple[int, int], ...] = Field(((600, 400),), min_length=1)
         """Width and height of the photo, pixels."""
         threads: int | None = Field(None, ge=1)
         """Of the engine; default: all cores."""
         repeats: int = Field(5, ge=1)
+        """Measured calls, whose median is shown."""
 
     def run(self, settings: Settings, folder: Path, say: studies.Say) -> studies.Findings:
         """Seconds: median of the repeats after one call that is not counted. Memory: see the notes."""

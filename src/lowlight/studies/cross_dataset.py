@@ -46,6 +46,7 @@ class CrossDataset:
         models: tuple[str, ...] = Field((places.DEFAULT,), min_length=1)
         """Names or weights files."""
         protocols: tuple[str, ...] = Field(("raw", "gtmean_llflow"), min_length=1)
+        """As ``lowlight evaluate`` names them."""
         metrics: tuple[str, ...] = Field(("psnr", "ssim", "ssim_llflow", "lpips_alex"), min_length=1)
         """Under each protocol. A set without references gets those that need none, as ``niqe``; without any it is
         refused."""

@@ -31,9 +31,11 @@ class Degradations:
 
     class Settings(Pairs):
         model: str = places.DENSITY
+        """Name or tensors of a method that is a density."""
         size: float = Field(20.0, gt=0)
         """Mean absolute change, of 255."""
         draws: int = Field(4, ge=1)
+        """Of noise, which bits per dimension are averaged over."""
         seed: int = Field(0, ge=0)
         """Of the noise."""
 

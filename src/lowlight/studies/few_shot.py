@@ -72,7 +72,9 @@ class FewShot:
         data: Path
         """What the folders and files below start from."""
         low: Path = Path("lol/low")
+        """Folder of dark photos."""
         reference: Path = Path("lol/high")
+        """Folder of references of the same names."""
         photos: Path = Path("unpaired/normal")
         """Ordinary photos, to be dimmed."""
         judged: Path = Path("lol/val.txt")
@@ -88,6 +90,7 @@ class FewShot:
         config: dict[str, Any] = Field({})
         """Of the network where it starts from nothing."""
         dimmer_steps: int = Field(600, ge=1)
+        """Of each dimmer."""
         steps: int = Field(1000, ge=1)
         """Of the network on dimmed photos."""
         tuning_steps: int = Field(300, ge=1)
@@ -95,13 +98,19 @@ class FewShot:
         rate: float = Field(1e-3, gt=0)
         """Of learning; from ``start``, 2e-4 serves better."""
         tuning_rate: float = Field(1e-4, gt=0)
+        """Of learning while it fine-tunes."""
         crop: int = Field(96, ge=1)
+        """Side of the crops, pixels."""
         count: int = Field(8, ge=1)
         """Crops a step."""
         precision: Precision = "bf16"
+        """Of the trainings: ``float32`` or ``bf16``."""
         threads: int = Field(1, ge=1)
+        """Of the CPU."""
         seed: int = Field(0, ge=0)
+        """Of the trainings."""
         metrics: tuple[str, ...] = Field(("psnr", "ssim_grey", "lpips_alex"), min_length=1)
+        """As ``lowlight evaluate`` names them."""
 
         @model_validator(mode="after")
         def _lists_are_long_enough(self) -> FewShot.Settings:

@@ -31,6 +31,7 @@ class LightnessControl:
         model: str = "dimma"
         """Name or weights file."""
         wanted: tuple[float, ...] = Field((0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8), min_length=1)
+        """Mean lightness of the results, 0 to 1."""
         scenes: int | None = Field(None, ge=1)
         """At most, spread evenly; default: all."""
 

@@ -49,6 +49,7 @@ class Noise:
         factor: float | None = Field(None, ge=FACTORS[0], le=FACTORS[1])
         """Of the light that is left; default: for each photo the one that gives its real dark photo's mean."""
         seed: int = Field(0, ge=0)
+        """Of the dimming."""
         patches: int = Field(8, ge=1)
         """On the sheet, at most."""
 

@@ -21,6 +21,7 @@ class Seeds:
 
     class Settings(Training):
         seeds: tuple[int, ...] = (0, 1, 2)
+        """Of the trainings, two or more."""
 
         @field_validator("seeds")
         @classmethod

@@ -398,20 +398,31 @@ class Mixture:
             found.update(picture.pixels.cpu().numpy().tobytes())
         return found.hexdigest()
 
-    def batch(self, rng: np.random.Generator, count: int, crop: int, device: torch.device) -> Batch:
+    def batch(
+        self,
+        rng: np.random.Generator,
+        count: int,
+        crop: int,
+        device: torch.device,
+        *,
+        given: Sequence[Pair] | None = None,
+        turns: bool = True,
+    ) -> Batch:
         """Cut random windows, flip, transpose and jitter them.
 
         Pixels and histograms go through the same tables of 256 values; the tables also make the floats.
+        given: count pairs in place of drawn ones. turns: in all eight positions; otherwise as they are, or mirrored
+        left to right.
         """
         windows: tuple[list[Tensor], list[Tensor]] = ([], [])
         names: list[str] = []
         tables = np.empty((2, count, 3, 256), np.float32)
         counts = np.empty((2, count, 3, 256))
         for index in range(count):
-            pair = self.draw(rng)
+            pair = self.draw(rng) if given is None else given[index]
             height, width = pair[0].pixels.shape[:2]
             top, left = int(rng.integers(height - crop + 1)), int(rng.integers(width - crop + 1))
-            turn = int(rng.integers(8))
+            turn = int(rng.integers(8)) if turns else 2 * int(rng.integers(2))
             lights = self._lights(rng)
             for side, picture in enumerate(pair):
                 window = picture.pixels[top : top + crop, left : left + crop]

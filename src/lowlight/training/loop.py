@@ -171,6 +171,8 @@ def _loop(
             now = time.monotonic()
             entry = run.summary((step - pace[1]) / max(now - pace[0], 1e-9))
             journal.write(entry, *_in_words(entry))
+            for line in entry.get("left_out", ()):
+                journal.say(f"left out: {line}")
             pace = now, step
         every = recipe.validation.every if recipe.validation is not None else recipe.steps
         validated = step % every == 0 or last
@@ -264,6 +266,7 @@ class _Run:
         self.began = time.monotonic()
         self.skipped = dict.fromkeys(self.players, 0)
         self.recent: dict[str, list[float]] = defaultdict(list)
+        self.left_out: list[str] = []
 
     def start(self) -> None:
         """Load what the recipe starts from."""
@@ -328,13 +331,11 @@ class _Run:
         self.skipped[player] += 1
         self.recent[f"{player}.skipped"].append(1.0)
         often = self.skipped[player] > MAX_SKIPPED
-        if self.recipe.non_finite == "skip" and not often:
-            return
         times = f", {self.skipped[player]} times in a row" if often else ""
-        raise TrainingError(
-            f"step {self.step + 1}: {player}.{term} is {value}{times}; photos: {', '.join(batch.names)}; "
-            "lower the rate, use float32, or set non_finite: skip"
-        )
+        told = f"step {self.step + 1}: {player}.{term} is {value}{times}; photos: {', '.join(batch.names)}"
+        if self.recipe.non_finite == "stop" or often:
+            raise TrainingError(f"{told}; lower the rate, use float32, or set non_finite: skip")
+        self.left_out.append(told)
 
     def summary(self, pace: float) -> dict[str, Any]:
         """Means since the last summary. pace: steps a second."""
@@ -347,7 +348,10 @@ class _Run:
             for name, values in self.recent.items()
         }
         self.recent.clear()
-        entry = {"step": self.step, "loss": terms.pop("loss", None), "terms": terms, "rate": rates}
+        loss = terms.pop("loss", None)
+        entry: dict[str, Any] = {"step": self.step, "loss": loss, "terms": terms, "rate": rates}
+        if self.left_out:
+            entry["left_out"], self.left_out = self.left_out, []
         return {**entry, "pace": round(pace, 3), "seconds": round(self._seconds(), 1)}
 
     # What is kept

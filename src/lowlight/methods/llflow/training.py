@@ -11,13 +11,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lowlight import equalise, estimator
+from lowlight.errors import RecipeError
 from lowlight.methods import Array
 from lowlight.methods.llflow import Config
 from lowlight.methods.llflow.network import Network, colour_map
 from lowlight.nn.flow import Map, find_non_finite, log_prob
 from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
-from lowlight.training.data import Batch, Mixture, Picture
+from lowlight.training.data import Batch, Mixture, Pair, PairDrawer, Picture
 from lowlight.training.lightness import learn_lightness
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
@@ -65,23 +66,39 @@ class Flow(stage.Stage):
         """Uniform noise as wide as a step of so many levels is added to the reference; none as released."""
         skip_first: bool = False
         """Make no update in the first step, as the release."""
+        released_batches: bool = False
+        """As the release: each pair once an epoch, in drawn order, and what does not fill a batch is left out; as it
+        is or mirrored left to right. Otherwise any pair at any step, flipped and turned."""
         optimizer: Optimizer = Optimizer(kind="adam", rate=5e-4)
         schedule: Released | Schedule = Schedule()
 
     settings: Settings
 
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
+        if settings.released_batches and not all(
+            isinstance(each, PairDrawer) and not each.made for each in data.sources
+        ):
+            raise RecipeError("settings.released_batches: expected sources of kind pairs alone")
         self.settings = settings
         self.noise_levels = settings.noise_levels
         self.network = Network(config).to(device)
         self.networks: dict[str, nn.Module] = {"network": self.network}
         self.estimator = learn_lightness(data)
-        darks = [dark for dark, _ in data.exposures()]
+        self.pairs = list(data.exposures())
+        self.seed = torch.initial_seed()
+        darks = [dark for dark, _ in self.pairs]
         self.darks = darks[:: math.ceil(len(darks) / DIRECTION_PHOTOS)] if darks else []
 
     def players(self) -> dict[str, Player]:
         parameters = list(self.network.parameters())
         return {"network": Player(parameters, self.settings.optimizer, self.settings.schedule)}
+
+    def batch(self, data: Mixture, moment: Moment, device: torch.device) -> Batch:
+        if not self.settings.released_batches:
+            return super().batch(data, moment, device)
+        count = moment.count
+        given = epoch_batch(self.pairs, count, moment.step, self.seed)
+        return data.batch(moment.rng, count, moment.crop, device, given=given, turns=False)
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
         if moment.step == 0 and self.settings.skip_first:
@@ -145,6 +162,21 @@ class Pixels(Flow):
         nll: float = Field(0.0, ge=0)
         l1: float = Field(1.0, ge=0)
         optimizer: Optimizer = Optimizer(kind="adam", rate=5e-5)
+
+
+def epoch_batch(pairs: Sequence[Pair], count: int, step: int, seed: int) -> list[Pair]:
+    """The pairs of a step's batch where each pair comes once an epoch: nothing to keep for a run that goes on.
+
+    Raises RecipeError where there are fewer than a batch holds.
+    """
+    whole = len(pairs) // count
+    if not whole:
+        raise RecipeError(
+            f"settings.released_batches: expected {count} pairs or more, for a batch, got {len(pairs)}"
+        )
+    epoch, place = divmod(step, whole)
+    order = np.random.default_rng([seed, epoch]).permutation(len(pairs))
+    return [pairs[index] for index in order[place * count : (place + 1) * count]]
 
 
 def bits_per_position(log_likelihood: Tensor, x: Tensor) -> Tensor:
