@@ -2,6 +2,17 @@
 
 import os
 import sys
+
+# Before anything large is imported, here and in every process that a test starts:
+# what Python compiles is kept, also where the environment says otherwise; dozens of processes import the same,
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# and workers that share the cores compute on one thread each: threads of torch that wait for each other's
+# turn on a core burn more than they compute. Alone (`-n 0`) a test has all cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# ruff: noqa: E402
 from functools import lru_cache
 
 import pytest
@@ -31,6 +42,15 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def few_draws(monkeypatch):
+    """Dimma's stages take the range of descriptors from few photos: making thousands costs seconds."""
+    from lowlight.methods.dimma.training import Dimmed, Paired
+
+    monkeypatch.setattr(Paired, "descriptor_draws", 32)
+    monkeypatch.setattr(Dimmed, "descriptor_draws", 16)
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def test_without_a_model_the_camera_that_ships_dims(call: Call) -> None:
     assert np.array_equal(pixels("a.dimmed.png"), dimmer.dim(pixels("a.png"), seed=2))
     assert pixels("sky.dimmed.png")[..., 2].mean() > 3, "pixels without red keep their light"
     # It is the authors', under their licence.
-    released = np.load(DIMMER.with_name("dimmer_480shot.npz"))
+    released = dict(np.load(DIMMER.with_name("dimmer_480shot.npz")))
     for name, values in (dimmer.tensors | dimmer.arrays).items():
         assert np.array_equal(values, released[name].astype(np.float32)), name
     opened = open_weights(places.CAMERA)

@@ -27,16 +27,9 @@ from lowlight.training.recipe import Recipe
 from lowlight.training.stage import Moment
 from lowlight.weights import open_weights
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The range of descriptors is taken from few photos: making them costs seconds."""
-    monkeypatch.setattr(Paired, "descriptor_draws", 32)
-    monkeypatch.setattr(Dimmed, "descriptor_draws", 16)
 
 
 def picture(name: str, pixels: np.ndarray) -> Picture:

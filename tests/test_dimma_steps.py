@@ -25,7 +25,7 @@ from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.stage import Moment, Optimizer, Schedule
 from lowlight.weights import Header, save_safetensors
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = pytest.mark.usefixtures("one_thread", "few_draws")
 
 CPU = torch.device("cpu")
 PUBLISHED = Config(body="published", widths=(64, 128, 256, 384), blocks=(2,))

@@ -431,7 +431,7 @@ def numbers(weights: str, folder: Path) -> tuple[Any, Any]:
     torch.save(lightning(given | training_loss()), folder / "a.ckpt")
     imported = import_checkpoint(folder / "a.ckpt", folder / "a.safetensors")
     (folder / "a.ckpt").unlink()
-    return imported, np.load(FIXTURES / "unet.npz")
+    return imported, dict(np.load(FIXTURES / "unet.npz"))
 
 
 @pytest.mark.slow
@@ -492,10 +492,10 @@ def test_a_dimmers_folder_becomes_a_dimmer(
 
 
 def test_the_authors_dimmers_keep_their_numbers(tmp_path: Path) -> None:
-    fixture = np.load(FIXTURES / "dimmer_3shot.npz")
+    fixture = dict(np.load(FIXTURES / "dimmer_3shot.npz"))
     folder = tmp_path / "3shot"
     folder.mkdir()
-    layers = {name: torch.from_numpy(fixture[name]) for name in fixture.files if name not in ("mean", "std")}
+    layers = {name: torch.from_numpy(fixture[name]) for name in fixture if name not in ("mean", "std")}
     torch.save(layers, folder / "mdn.pt")
     for name in ("mean", "std"):
         np.save(folder / f"{name}.npy", fixture[name])

@@ -461,15 +461,6 @@ def load_log(folder: Path) -> dict[str, Any]:
 
 
 @pytest.fixture
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The range of descriptors is taken from few photos: making them costs seconds."""
-    from lowlight.methods.dimma.training import Dimmed, Paired
-
-    monkeypatch.setattr(Paired, "descriptor_draws", 32)
-    monkeypatch.setattr(Dimmed, "descriptor_draws", 16)
-
-
-@pytest.fixture
 def few_shot(tmp_path: Path, few_draws: None) -> tuple[str, ...]:
     """Pairs and ordinary photos, and the settings of a toy experiment with two lists of two pairs."""
     write_photos(tmp_path, pairs=8)

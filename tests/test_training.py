@@ -365,7 +365,7 @@ def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
 
 
 @pytest.mark.parametrize("method", methods.names())
-def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str) -> None:
+def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str, few_draws: None) -> None:
     for stage, found in methods.room(method, "training").stages.items():
         changes: dict[str, Any] = {
             "method": method,

@@ -9,6 +9,8 @@ from pathlib import Path
 def shown(name: object) -> str:
     """A name on one line of text: control characters and bytes that are not UTF-8 as escapes."""
     text = os.fsdecode(name) if isinstance(name, bytes | os.PathLike) else str(name)
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 

@@ -6,10 +6,12 @@ loop, command line) know the surface, never a method's name.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -147,9 +149,15 @@ class Method(Protocol):
 _METHODS = {"dimma": "lowlight.methods.dimma:Dimma", "llflow": "lowlight.methods.llflow:LLFlow"}
 
 
+@lru_cache
+def _plugins(_path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """What is found on that search path, by name; a look reads a file of every package that is installed."""
+    return {point.name: point for point in entry_points(group="lowlight.methods")}
+
+
 def names() -> list[str]:
     """Names of all methods: those of the package and those of plug-ins, in that order."""
-    return [*_METHODS, *sorted(point.name for point in entry_points(group="lowlight.methods"))]
+    return [*_METHODS, *sorted(_plugins(tuple(sys.path)))]
 
 
 def find(name: str) -> type[Method]:
@@ -158,10 +166,9 @@ def find(name: str) -> type[Method]:
         module, attribute = _METHODS[name].split(":")
         found: type[Method] = getattr(import_module(module), attribute)
         return found
-    for point in entry_points(group="lowlight.methods"):
-        if point.name == name:
-            plugin: type[Method] = point.load()
-            return plugin
+    if point := _plugins(tuple(sys.path)).get(name):
+        plugin: type[Method] = point.load()
+        return plugin
     raise WeightsError(f"no method is called {name!r}; there are: {', '.join(names())}")
 
 

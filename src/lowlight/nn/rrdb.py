@@ -33,6 +33,8 @@ class DenseBlock(nn.Module):
 def _conv(inputs: int, outputs: int) -> nn.Conv2d:
     """Small at first, so that a deep trunk starts near the identity."""
     conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+    if conv.weight.is_meta:  # nothing to draw, for which torch would import its compiler: seconds
+        return conv
     with torch.no_grad():
         nn.init.kaiming_normal_(conv.weight).mul_(0.1)
         conv.bias.zero_()  # type: ignore[union-attr]
