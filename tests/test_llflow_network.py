@@ -184,6 +184,16 @@ def test_the_network_that_users_run_is_the_same(network: Network, photos: Number
     close(found, expected.numpy(), 2e-5)
 
 
+def test_folding_draws_no_weights(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing tensors that are none makes torch import its compiler: seconds at every start."""
+
+    def draw(*_args: object) -> None:
+        raise AssertionError("weights are drawn")
+
+    monkeypatch.setattr(torch.nn.init, "kaiming_normal_", draw)
+    network.folded()
+
+
 def test_round_trip_in_float64(photos: Numbers) -> None:
     network = published().double()
     light = picture(photos["reference"]).double()
