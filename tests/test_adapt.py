@@ -245,13 +245,17 @@ class Trained(Exception):  # noqa: N818 - no error, but where a test ends
 @pytest.fixture
 def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """Seconds that a step is found to take, of all or for detail, and a start; only the dimmer seems to be trained."""
-    paces = {"all": 4.0, "detail": 4.0, "start": 0.0}
+    paces = {"all": 4.0, "detail": 4.0, "start": 0.0, "all threads": 1.0}
 
-    def time_steps(recipe: Recipe, precisions: Any, enough: Any) -> Timed:
+    def time_steps(recipe: Recipe, ways: Any, enough: Any) -> Timed:
         kind = "detail" if "colour_of" in recipe.settings else "all"
-        found: dict[Any, list[float]] = {precision: [] for precision in precisions}
-        for precision, seconds in found.items():
-            pace = paces[kind] if precision == "float32" else 2 * paces[kind]
+        found: dict[Any, list[float]] = {way: [] for way in ways}
+        for (precision, threads), seconds in found.items():
+            pace = (
+                paces[kind]
+                * (1 if precision == "float32" else 2)
+                * (1 if threads == 1 else paces["all threads"])
+            )
             while not enough(seconds):
                 seconds.append(pace if seconds else 60.0)
             assert len(seconds) in ((2, 3, 4) if pace < 15 else (2,)), "no more than is needed"
@@ -309,6 +313,17 @@ def test_the_time_that_is_told_counts_all_four_trainings_and_their_starts(
         assert (plan["precision"], plan["steps"], plan["detail_steps"]) == ("float32", 120, 400)
         told[start] = plan["seconds"]
     assert told == {0.0: 2 * 520 * 4.0 + GRAPH, 20.0: 2 * 520 * 4.0 + 4 * 20.0 + GRAPH}
+
+
+@pytest.mark.parametrize(("times", "threads"), [(0.6, 4), (1.5, 1)])
+def test_as_many_threads_are_used_as_are_faster(
+    folder: Path, timed: dict[str, float], times: float, threads: int
+) -> None:
+    timed["all threads"] = times
+    with pytest.raises(Trained):
+        adapt(order(folder, course=MANY, minutes=200, threads=4))
+    plan = json.loads((folder / "mine.adapt" / "plan.json").read_text())
+    assert (plan["threads"], plan["seconds"]) == (threads, 2 * 520 * 4.0 * min(times, 1) + GRAPH)
 
 
 def test_without_photos_those_that_scikit_image_carries_are_dimmed(

@@ -117,22 +117,24 @@ def _refuse_run(out: Path) -> None:
         raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
 
 
+Way = tuple[Precision, int]
+"""How steps are computed: precision and threads."""
+
+
 @dataclass(frozen=True)
 class Timed:
     """What a training takes on this machine."""
 
     start: float
     """Seconds until its first step."""
-    steps: dict[Precision, list[float]]
-    """Seconds of its first steps, in each precision; the very first ones are slower."""
+    steps: dict[Way, list[float]]
+    """Seconds of steps, each way; the very first ones are slower."""
 
 
-def time_steps(
-    recipe: Recipe, precisions: Iterable[Precision], enough: Callable[[list[float]], bool]
-) -> Timed:
-    """Time the first steps of a recipe, in each of the precisions. They leave nothing behind.
+def time_steps(recipe: Recipe, ways: Iterable[Way], enough: Callable[[list[float]], bool]) -> Timed:
+    """Time the first steps of a recipe, each way. They leave nothing behind.
 
-    enough: asked before every step with the seconds found in this precision; True ends it.
+    enough: asked before every step with the seconds found this way; True ends it.
     """
     device = _device(recipe)
     began = time.monotonic()
@@ -140,10 +142,11 @@ def time_steps(
         run = _Run(recipe, device)
         run.start()
         start = time.monotonic() - began
-        found: dict[Precision, list[float]] = {}
-        for precision in precisions:
+        found: dict[Way, list[float]] = {}
+        for precision, threads in ways:
             run.recipe = recipe.model_copy(update={"precision": precision})
-            seconds = found[precision] = []
+            torch.set_num_threads(threads)
+            seconds = found[precision, threads] = []
             while not enough(seconds):
                 before = time.monotonic()
                 run.advance()

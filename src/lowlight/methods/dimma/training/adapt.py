@@ -115,6 +115,7 @@ class Order:
     """Of wall time, at most."""
     seed: int = 0
     threads: int = 1
+    """At most; fewer where that is faster."""
     course: Course = Course()
 
     @property
@@ -147,6 +148,7 @@ class _Plan:
     """What was decided once, so that an adaptation that goes on decides nothing anew."""
 
     precision: Precision
+    threads: int
     detail_steps: int
     steps: int
     seconds: float
@@ -387,7 +389,7 @@ def _dimmer_recipe(order: Order, train: Sequence[CameraPair]) -> Recipe:
             "steps": order.course.dimmer_steps,
             "seed": order.seed,
             "device": "auto",
-            "threads": order.threads,
+            "threads": 1,  # of a network this small more would wait for each other
             "average": None,
             "clip": None,
             "log_every": 200,
@@ -437,7 +439,7 @@ def _network_recipe(order: Order, base: Weights, held: CameraPair, plan: _Plan, 
             "batches": [{"crop": course.crop, "count": course.count}],
             "steps": plan.steps,
             "seed": order.seed,
-            "threads": order.threads,
+            "threads": plan.threads,
             "precision": plan.precision,
             "average": 0.99,
             "log_every": max(1, plan.steps // 20),
@@ -490,13 +492,18 @@ def _make_plan(
     minutes_left: Callable[[], float],
     stop: Callable[[], bool],
 ) -> _Plan:
-    """The faster precision on this machine, by a few real steps, and as many steps as the minutes allow.
+    """The fastest way on this machine, by a few real steps, and as many steps as the minutes allow.
+
+    On a machine that is busy threads wait for the last of them, so that one alone may be faster than all.
 
     Asked when there is a dimmer. judging: seconds that the left-out pair takes once.
     """
     course = order.course
-    choice: tuple[Precision, ...] = ("float32", "bf16") if course.precision is None else (course.precision,)
-    whole = _Plan(choice[0], course.detail_steps, course.steps, 0)
+    precisions: tuple[Precision, ...] = (
+        ("float32", "bf16") if course.precision is None else (course.precision,)
+    )
+    ways = [(precision, threads) for precision in precisions for threads in sorted({1, order.threads})]
+    whole = _Plan(*ways[0], course.detail_steps, course.steps, 0)
 
     def enough(found: list[float]) -> bool:
         if stop():
@@ -508,14 +515,13 @@ def _make_plan(
         _detail_recipe(order, base, train, whole),
         _network_recipe(order, base, held, whole, start=base.path),
     )
-    timed = [(recipe.steps, time_steps(recipe, choice, enough)) for recipe in recipes]
+    timed = [(recipe.steps, time_steps(recipe, ways, enough)) for recipe in recipes]
     # All is trained twice: to be judged, and with all pairs.
     totals = {
-        precision: sum(2 * steps * averages.median(each.steps[precision][1:]) for steps, each in timed)
-        for precision in choice
+        way: sum(2 * steps * averages.median(each.steps[way][1:]) for steps, each in timed) for way in ways
     }
-    precision = min(totals, key=totals.__getitem__)
-    total = totals[precision]
+    way = min(totals, key=totals.__getitem__)
+    total = totals[way]
     looks = JUDGED + 4 + 2 * len(order.pairs)  # those on the sheet are enhanced before and after
     other = sum(2 * each.start for _, each in timed) + looks * judging
     left = minutes_left()
@@ -530,7 +536,7 @@ def _make_plan(
             f"fewer than the {least} that it takes to learn: --minutes {math.ceil(1.25 * taken + DIMMER_MINUTES)} "
             "or more, or when the machine is idle"
         )
-    return _Plan(precision, detail_steps, steps, round(share * total + other + GRAPH, 4))
+    return _Plan(*way, detail_steps, steps, round(share * total + other + GRAPH, 4))
 
 
 # What is left in the end
