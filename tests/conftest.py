@@ -1,6 +1,7 @@
 """Settings of all tests, and the command line in this process."""
 
 import os
+import signal
 import sys
 
 # Before anything large is imported, here and in every process that a test starts:
@@ -11,6 +12,8 @@ sys.dont_write_bytecode = False
 # turn on a core burn more than they compute. Alone (`-n 0`) a test has all cores.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A shell that starts the tests in the background has Ctrl-C ignored in all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # ruff: noqa: E402
 from functools import lru_cache
