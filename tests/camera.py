@@ -35,5 +35,5 @@ def write_pairs(folder: Path, count: int = 4, names: tuple[str, str] = ("dark", 
         light = place(index)
         for name, picture in zip(names, (night(light, seed=index), light), strict=True):
             (folder / name).mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(folder / name / f"{index}.png")
+            Image.fromarray(picture).save(folder / name / f"{index}.png", compress_level=1)
     return folder

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -280,18 +281,19 @@ def test_too_few_minutes_are_told_before_the_network_is_trained(
     folder: Path, timed: dict[str, float], detail: float
 ) -> None:
     timed["detail"] = detail
+    asked = order(folder, course=MANY)
     told = []
     for minutes in (3, 5, 12):
         said: list[str] = []
         with pytest.raises(UseError, match="fewer than the 50 that it takes to learn") as refused:
-            adapt(order(folder, course=MANY, minutes=minutes), say=said.append)
+            adapt(replace(asked, minutes=minutes), say=said.append)
         told.append(int(str(refused.value).partition("--minutes ")[2].split()[0]))
         assert said[-1] == "timing a few steps on this machine"
         assert not (folder / "mine.adapt" / "plan.json").exists()
     # 50 of 120 steps, 50/120 of 400 for detail, each twice, and what else takes time.
     assert told[0] >= 2 * (50 * 4.0 + 166 * detail) / 60
     with pytest.raises(Trained):
-        adapt(order(folder, course=MANY, minutes=told[-1]))
+        adapt(replace(asked, minutes=told[-1]))
     plan = json.loads((folder / "mine.adapt" / "plan.json").read_text())
     assert plan["precision"] == "float32"
     assert 50 <= plan["steps"] < 120, "fewer steps, but enough"

@@ -17,7 +17,7 @@ from lowlight.training.camera_pairs import Check, check_pair, check_pairs, find_
 def checked(folder: Path, dark: np.ndarray, light: np.ndarray) -> Check:
     files = [folder / f"{name}.png" for name in ("dark", "light")]
     for file, picture in zip(files, (dark, light), strict=True):
-        Image.fromarray(picture).save(file)
+        Image.fromarray(picture).save(file, compress_level=1)
     return check_pair("a", *files)
 
 
