@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -451,8 +452,11 @@ def test_published_numbers_beside_photos_that_are_only_counted_say_so(lowlight, 
         assert json.loads(Path(f"of-{folder}/report.json").read_text())["data"]["names_checked"] != expected
 
 
-def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place):
-    for number in BENCHMARKS["lol-v2-real"].parts[1].names:
+def test_results_may_bear_the_dark_photo_s_name_or_the_shared_part(lowlight, place, monkeypatch):
+    train, test = BENCHMARKS["lol-v2-real"].parts
+    few = replace(test, names=test.names[:6], count=6)  # names alone count here, not how many
+    monkeypatch.setitem(BENCHMARKS, "lol-v2-real", replace(BENCHMARKS["lol-v2-real"], parts=(train, few)))
+    for number in few.names:
         index = int(number)
         save(f"LOL2/Real_captured/Test/Low/low{number}.png", pictures.scene(index, 16, 16) // 8)
         save(f"LOL2/Real_captured/Test/Normal/normal{number}.png", pictures.scene(index, 16, 16))

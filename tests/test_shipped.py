@@ -18,6 +18,12 @@ from lowlight.weights import open_weights
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
+def part(name: str) -> Photo:
+    """A part of an example: what holds of photos holds of it, in a third of the time."""
+    photo = read_photo(EXAMPLES / name)
+    return replace(photo, samples=np.ascontiguousarray(photo.samples[30:270, 60:412]))
+
+
 @pytest.fixture(scope="module")
 def dimma() -> Enhancer:
     return lowlight.load("dimma", threads=1)
@@ -60,7 +66,7 @@ def test_a_flat_photo_has_no_frame(dimma: Enhancer, value: tuple[int, int, int])
 @pytest.mark.parametrize("colour", [(0.2, 0.4, 1.0), (1.0, 0.2, 0.2), (0.25, 1.0, 0.25)])
 def test_coloured_light_gives_a_picture(dimma: Enhancer, colour: tuple[float, float, float]) -> None:
     """As on stages and in bars; photos that training without such light breaks on."""
-    samples = (read_photo(EXAMPLES / "coffee.jpg").samples * np.array(colour)).astype(np.uint8)
+    samples = (part("coffee.jpg").samples * np.array(colour)).astype(np.uint8)
     result, report = dimma.enhance_photo(Photo(samples), dimma.controls(lightness=0.4))
     assert report.lightness_after == pytest.approx(0.4, abs=0.01)
     strongest = int(samples.mean(axis=(0, 1)).argmax())
@@ -85,18 +91,17 @@ def test_tiles_give_the_whole_picture(dimma: Enhancer) -> None:
 
 @pytest.mark.parametrize("lightness", [0.15, 0.3, 0.5, 0.7])
 def test_asked_is_given(dimma: Enhancer, lightness: float) -> None:
-    photo = read_photo(EXAMPLES / "coffee.jpg")
-    result, _ = dimma.enhance_photo(photo, dimma.controls(lightness=lightness))
+    result, _ = dimma.enhance_photo(part("coffee.jpg"), dimma.controls(lightness=lightness))
     assert result.samples.mean() / 255 == pytest.approx(lightness, abs=0.01)
 
 
 def test_more_light_is_more_light_everywhere(dimma: Enhancer) -> None:
-    photo = read_photo(EXAMPLES / "chelsea.jpg")
+    photo = part("chelsea.jpg")
     results = [
         dimma.enhance_photo(photo, dimma.controls(lightness=lightness))[0].samples.astype(int)
         for lightness in (0.2, 0.35, 0.5)
     ]
-    blocks = [result[:288, :448].reshape(18, 16, 28, 16, 3).mean(axis=(1, 3, 4)) for result in results]
+    blocks = [result.reshape(15, 16, 22, 16, 3).mean(axis=(1, 3, 4)) for result in results]
     assert (blocks[0] < blocks[1]).mean() > 0.99
     assert (blocks[1] < blocks[2]).mean() > 0.99
 

@@ -26,7 +26,7 @@ def llflow() -> Enhancer:
 def test_more_brightness_is_a_lighter_picture(llflow: Enhancer, name: str) -> None:
     photo = read_photo(CLONE / "examples" / name)
     side = min(photo.height, photo.width)
-    small = Photo(np.rint(255 * statistics.thumbnail(photo.samples[:side, :side], 128)).astype(np.uint8))
+    small = Photo(np.rint(255 * statistics.thumbnail(photo.samples[:side, :side], 96)).astype(np.uint8))
     means = [
         statistics.mean(llflow.enhance_photo(small, llflow.controls(brightness=each))[0].samples)
         for each in (-0.4, -0.2, 0.0, 0.2, 0.4)
