@@ -184,7 +184,7 @@ CONV = "backbone.conv_in.weight"
     [
         (without("backbone.conv_norm_out.weight"), "tensor 'backbone.conv_norm_out.weight' missing"),
         (without("backbone.conv_out.weight"), "tensor 'backbone.conv_out.weight' is missing"),
-        (without(QUERY), "'backbone.mid_block.attentions.0.to_q.weight' missing"),
+        (without(QUERY), "'backbone.mid_block.attentions.0.query.weight' missing"),
         (with_("backbone.stranger", torch.ones(1)), "tensor 'backbone.stranger' unknown"),
         (with_("ema.conv_in.weight", torch.ones(1)), "tensor 'ema.conv_in.weight' unknown"),
         (with_("ssim_loss.stranger", torch.ones(1)), "tensor 'ssim_loss.stranger' unknown"),

@@ -455,6 +455,15 @@ def test_sizes_come_from_shapes() -> None:
     assert full.config == Config(channels=64, blocks=24, stacked=(1, 3, 5, 7), steps=12)
 
 
+@pytest.mark.parametrize("weights", ["weights", "weights_full"])
+def test_published_names_come_back(weights: str) -> None:
+    state = listed(weights)
+    found = read(state, {}, {})
+    back = {found.published_name(name) for name in found.tensors}
+    assert back == {name for name in state if UNUSED.fullmatch(name) is None}
+    assert found.published_name("encoder.stranger.weight") == "encoder.stranger.weight"
+
+
 def test_unused_tensors_are_left_out_and_nothing_else() -> None:
     state = {**listed(), "RRDB.stranger.weight": np.zeros(1, np.float32)}
     found = read(state, {}, {}).tensors.keys()

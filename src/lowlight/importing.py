@@ -44,10 +44,13 @@ def import_checkpoint(
         raise WeightsError(f"{shown(source)}: {error}") from None
     expected = _expected(name, imported)
     tensors = {key: _stored(tensor) for key, tensor in imported.tensors.items()}
-    check_tensors(tensors, expected, source)
+    check_tensors(tensors, expected, source, imported.published_name)
     for key, tensor in tensors.items():
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
-            raise WeightsError(f"{shown(source)}: tensor {key!r} holds NaN or infinity; get the file again")
+            raise WeightsError(
+                f"{shown(source)}: tensor {imported.published_name(key)!r} holds NaN or infinity; "
+                "get the file again"
+            )
     header = Header(
         name=out.stem,
         method=name,

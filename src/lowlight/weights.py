@@ -340,24 +340,32 @@ def load_tensors(weights: Weights) -> Tensors:
 
 
 def check_tensors(
-    tensors: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]], path: Path
+    tensors: Mapping[str, NDArray[Any]],
+    expected: Mapping[str, NDArray[Any]],
+    path: Path,
+    named: Callable[[str], str] = str,
 ) -> None:
-    """Refuse, by name, tensors that are missing, too many, or of another shape or dtype than expected."""
+    """Refuse, by name, tensors that are missing, too many, or of another shape or dtype than expected.
+
+    named: what the file calls a tensor.
+    """
     if missing := sorted(expected.keys() - tensors.keys()):
         raise WeightsError(
-            f"{path}: {_some(missing)} missing; the network of its header expects {len(expected)}"
+            f"{path}: {_some([named(name) for name in missing])} missing; the network of its header expects {len(expected)}"
         )
     if extra := sorted(tensors.keys() - expected.keys()):
-        raise WeightsError(f"{path}: {_some(extra)} unknown to the network of its header")
+        raise WeightsError(
+            f"{path}: {_some([named(name) for name in extra])} unknown to the network of its header"
+        )
     for name, tensor in tensors.items():
         wanted = expected[name]
         if tensor.shape != wanted.shape:
             raise WeightsError(
-                f"{path}: tensor {name!r} has shape {tensor.shape}; the network expects {wanted.shape}"
+                f"{path}: tensor {named(name)!r} has shape {tensor.shape}; the network expects {wanted.shape}"
             )
         if tensor.dtype != wanted.dtype:
             raise WeightsError(
-                f"{path}: tensor {name!r} is {tensor.dtype}; the network expects {wanted.dtype}"
+                f"{path}: tensor {named(name)!r} is {tensor.dtype}; the network expects {wanted.dtype}"
             )
 
 

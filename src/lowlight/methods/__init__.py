@@ -7,7 +7,7 @@ loop, command line) know the surface, never a method's name.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib import import_module
@@ -94,6 +94,8 @@ class Imported:
     part: str = ""
     """What of the method this is, where it is not its network: see ``configs``; tensors and arrays are then
     the part's."""
+    published_name: Callable[[str], str] = str
+    """What the file calls a tensor of ``Network(config)``: so a refusal names what its owner can look up."""
 
 
 class Method(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from lowlight.evaluation.pairing import Case, Role, natural, pair, photos_in
 from lowlight.methods import Samples
 from lowlight.photo import read_photo
 from lowlight.statistics import to_8_bits
+
+if TYPE_CHECKING:
+    from lowlight.training.recipe import Recipe
 
 SHEET_HEIGHT = 160
 """Of one picture of a sheet, pixels."""
@@ -46,6 +49,31 @@ def met(model: str | Path, cases: Sequence[Case]) -> list[str]:
         f"{weights.path.stem}: training photos: {line}."
         for line in look_for_leaks(cases, weights, help_="").lines
     ]
+
+
+def measure(
+    model: str | Path,
+    cases: Sequence[Case],
+    columns: Mapping[str, Sequence[str]],
+    notes: list[str],
+    threads: int,
+) -> dict[str, list[float]]:
+    """Values of all photos by column, ``raw.psnr``; why a column is empty goes to the notes.
+
+    columns: protocol to metrics. Raises PhotoError for a photo that can't be read or enhanced.
+    """
+    from lowlight import enhancer
+    from lowlight.evaluation import scoring
+
+    network = scoring.Network(enhancer.load(model, threads=threads))
+    scores = scoring.score(network, cases, columns)
+    for name, why in scores.failed.items():
+        raise PhotoError(f"{name}: {why}")
+    notes += [f"{each.metric}: {each.missing}" for each in scores.columns if each.missing]
+    return {
+        each.name: [value for row in scores.rows if (value := row.values[each.name]) is not None]
+        for each in scores.columns
+    }
 
 
 @dataclass(frozen=True)
@@ -123,6 +151,13 @@ class Training(studies.Settings):
     """Of the recipe, as ``key=value``."""
 
 
+class Compared(Training):
+    """A recipe whose trainings a paper's table compares."""
+
+    metrics: tuple[str, ...] = ("lpips_alex",)
+    """Besides PSNR and SSIM, as ``lowlight evaluate`` names them."""
+
+
 _PROTOCOLS = {"reference": "reference_lightness", "auto": "raw"}
 """Protocols by how a validation gives the lightness."""
 
@@ -156,17 +191,75 @@ def _best(log: Path) -> dict[str, float]:
     }
 
 
-def findings(chosen: Training, first: str, scores: Mapping[str, Mapping[str, float]]) -> studies.Findings:
-    """A row a training with its scores. first: what the column of the rows' titles is called."""
+def compare(
+    chosen: Compared,
+    first: str,
+    trainings: Mapping[str, tuple[str, Sequence[str]]],
+    out: Path,
+    say: studies.Say,
+) -> studies.Findings:
+    """Train, and a row a training with its scores and what the other metrics tell with the reference's lightness.
+
+    first: what the column of the rows' titles is called. trainings: the folder in ``out`` of each, and what it
+    changes of the recipe.
+    """
+    from lowlight.evaluation import plan
     from lowlight.training.recipe import read_recipe
+
+    rows: dict[str, dict[str, float | None]] = {
+        title: {**train(chosen, changes, out / name, say)} for title, (name, changes) in trainings.items()
+    }
+    if not chosen.metrics:
+        return findings(chosen, first, rows)
+    columns = plan.choose_columns(
+        ",".join(chosen.metrics),
+        "reference_lightness",
+        None,
+        model=True,
+        roles=frozenset({"low", "reference"}),
+        constant=False,
+    )
+    recipe = read_recipe(chosen.recipe, chosen.changes)
+    sets = _validated(recipe)
+    notes: list[str] = []
+    for title, (folder, _) in trainings.items():
+        for name, cases in sets.items():
+            found = measure(out / folder / "best.safetensors", cases, columns, notes, recipe.threads)
+            rows[title] |= {
+                f"{name} " * (len(sets) > 1) + column: float(np.mean(values)) if values else None
+                for column, values in found.items()
+            }
+    told = findings(chosen, first, rows)
+    missing = any(cell is None for row in rows.values() for cell in row.values())
+    return replace(
+        told,
+        notes=[*told.notes, *dict.fromkeys(notes)],
+        incomplete=missing and "metrics" in chosen.model_fields_set,
+    )
+
+
+def _validated(recipe: Recipe) -> dict[str, list[Case]]:
+    """The photos that a recipe's validation looks at, by set."""
     from lowlight.training.validate import files_of
 
-    recipe = read_recipe(chosen.recipe, chosen.changes)
     sets = {} if recipe.validation is None else recipe.validation.sets
+    return {
+        name: [Case(title, None, dark, light) for title, dark, light in files_of(each, recipe.data.root)]
+        for name, each in sets.items()
+    }
+
+
+def findings(
+    chosen: Training, first: str, scores: Mapping[str, Mapping[str, float | None]]
+) -> studies.Findings:
+    """A row a training with its scores. first: what the column of the rows' titles is called."""
+    from lowlight.training.recipe import read_recipe
+
+    recipe = read_recipe(chosen.recipe, chosen.changes)
     columns = (first, *next(iter(scores.values())))
     return studies.Findings(
         studies.Table(columns, [(title, *found.values()) for title, found in scores.items()]),
         ["The scores are those of the validation that chose the weights: read differences, not heights."],
-        photos={name: len(files_of(each, recipe.data.root)) for name, each in sets.items()},
+        photos={name: len(cases) for name, cases in _validated(recipe).items()},
         recipe=recipe.model_dump(mode="json"),
     )

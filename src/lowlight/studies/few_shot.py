@@ -10,13 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from lowlight import enhancer, places, studies
+from lowlight import places, studies
 from lowlight.engines import Precision
-from lowlight.errors import PhotoError
 from lowlight.evaluation import plan, scoring
 from lowlight.evaluation.pairing import Case
 from lowlight.files import write_file
-from lowlight.studies._shared import Pairs, cases_of, met
+from lowlight.studies._shared import Pairs, cases_of, measure, met
 from lowlight.weights import Weights, open_weights
 
 ALONE, DETERMINISTIC, MIXTURE, TUNED = (
@@ -225,20 +224,11 @@ class _Experiment:
         self, path: Path, cases: Sequence[Case], columns: scoring.Columns, notes: list[str]
     ) -> Values:
         """Values of all photos; what is missing or has been met before goes to the notes."""
-        network = scoring.Network(enhancer.load(path, threads=self.settings.threads))
-        scores = scoring.score(network, cases, columns)
-        for name, why in scores.failed.items():
-            raise PhotoError(f"{name}: {why}")
-        notes += [f"{each.metric}: {each.missing}" for each in scores.columns if each.missing]
+        found = measure(path, cases, columns, notes, self.settings.threads)
         guard = plan.look_for_leaks(cases, open_weights(path))
         if guard.leaks:
             notes += [f"{self.folder.name}: {line}." for line in guard.lines]
-        return {
-            metric: [
-                value for row in scores.rows if (value := row.values[f"{PROTOCOL}.{metric}"]) is not None
-            ]
-            for metric in columns[PROTOCOL]
-        }
+        return {metric: found[f"{PROTOCOL}.{metric}"] for metric in columns[PROTOCOL]}
 
     def train(self) -> dict[str, Path]:
         """The chosen weights of each training."""

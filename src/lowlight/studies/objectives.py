@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from lowlight import studies
-from lowlight.studies._shared import Training, findings, train
+from lowlight.studies._shared import Compared, compare, train
 
 
 class Objectives:
@@ -25,7 +26,7 @@ class Objectives:
         ),
     )
 
-    class Settings(Training):
+    class Settings(Compared):
         start_steps: int = Field(1000, ge=1)
         """Steps by likelihood before those by L1, which from scratch do not converge."""
         l1_rate: float = Field(5e-5, gt=0)
@@ -38,9 +39,9 @@ class Objectives:
         # Without steps the flow only cuts squares apart: the picture is the encoder's colour map.
         alone = ("config.levels=1", "config.steps=0", "config.plain_steps=0", "config.stacked=[]")
         by_l1 = (f"start.network={start / 'last.safetensors'}", f"settings.optimizer.rate={settings.l1_rate}")
-        scores = {
-            "encoder alone, L1": train(settings, ["stage=pixels", *alone], folder / "encoder", say),
-            "whole network, L1": train(settings, ["stage=pixels", *by_l1], folder / "l1", say),
-            "whole network, likelihood": train(settings, [], folder / "likelihood", say),
+        trainings: dict[str, tuple[str, Sequence[str]]] = {
+            "encoder alone, L1": ("encoder", ["stage=pixels", *alone]),
+            "whole network, L1": ("l1", ["stage=pixels", *by_l1]),
+            "whole network, likelihood": ("likelihood", []),
         }
-        return findings(settings, "training", scores)
+        return compare(settings, "training", trainings, folder, say)

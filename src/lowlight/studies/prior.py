@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from lowlight import studies
-from lowlight.studies._shared import Training, findings, train
+from lowlight.studies._shared import Compared, compare
 
 
 class Prior:
@@ -22,13 +22,12 @@ class Prior:
             ("reference's map in 0.2 of the steps", 25.19, 0.9252, 0.1131),
         ),
     )
-    Settings = Training
+    Settings = Compared
 
-    def run(self, settings: Training, folder: Path, say: studies.Say) -> studies.Findings:
+    def run(self, settings: Compared, folder: Path, say: studies.Say) -> studies.Findings:
         """A row a training, with the scores of the weights that validation chose."""
-        scores = {"no colour map": train(settings, ["config.colour_prior=false"], folder / "none", say)}
+        trainings = {"no colour map": ("none", ["config.colour_prior=false"])}
         for share in (0.5, 0.2):
             changes = [f"settings.reference_share={share}"]
-            title = f"reference's map in {share} of the steps"
-            scores[title] = train(settings, changes, folder / f"share{share}", say)
-        return findings(settings, "prior", scores)
+            trainings[f"reference's map in {share} of the steps"] = f"share{share}", changes
+        return compare(settings, "prior", trainings, folder, say)

@@ -44,6 +44,15 @@ def rename(key: str) -> str:
     return f"{_ATTENTION}{_RENAMED[layer]}{dot}{part}"
 
 
+def unname(name: str) -> str:
+    """The older files' name of a tensor here: ``rename`` backwards."""
+    part = name.removeprefix(_ATTENTION)
+    for old, today in _RENAMED.items():
+        if name.startswith(_ATTENTION) and part.startswith(f"{today}."):
+            return f"{_ATTENTION}{old}{part.removeprefix(today)}"
+    return name
+
+
 def matches(names: Collection[str]) -> bool:
     """Whether tensors of these names are a checkpoint of Dimma's network, or one of its dimmers."""
     return "backbone.conv_in.weight" in names or _is_dimmer(names)
@@ -77,6 +86,7 @@ def read(
         licence="not stated for the weights; the authors' code is MIT, Copyright (c) 2023 WojciechKoz",
         sources=[PAPER, f"trained by its authors ({trained}); the photos have terms of their own"],
         notes=notes,
+        published_name=str if own == list(kept) else unname,
     )
 
 

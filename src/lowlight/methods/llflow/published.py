@@ -64,6 +64,22 @@ def rename(key: str, steps: int) -> str:
     return key
 
 
+def unname(name: str, steps: int) -> str:
+    """The published name of a tensor here, as ``rename`` backwards; what has none comes back as it is."""
+    if found := re.fullmatch(r"encoder\.blocks\.(\d+)\.blocks\.(\d)\.convs\.(\d)\.(weight|bias)", name):
+        block, dense, conv, part = found.groups()
+        return f"RRDB.RRDB_trunk.{block}.RDB{int(dense) + 1}.conv{int(conv) + 1}.{part}"
+    parts = {here: published for published, here in _ENCODER.items()}
+    if (found := re.fullmatch(r"encoder\.(.+)\.(weight|bias)", name)) and found[1] in parts:
+        return f"RRDB.{parts[found[1]]}.{found[2]}"
+    parts = {here: published for published, here in _STEP.items()}
+    found = re.fullmatch(r"flow\.levels\.(\d+)\.steps\.(\d+)\.(.+)", name)
+    if found and found[3] in parts:
+        layer = int(found[1]) * (1 + PLAIN_STEPS + steps) + 1 + int(found[2])
+        return f"flowUpsamplerNet.layers.{layer}.{parts[found[3]]}"
+    return name
+
+
 def matches(names: Collection[str]) -> bool:
     """Whether tensors of these names are an LLFlow checkpoint."""
     return "RRDB.conv_first.weight" in names and any(name.startswith("flowUpsamplerNet.") for name in names)
@@ -105,6 +121,7 @@ def read(
         notes=[
             f"blocks {', '.join(map(str, config.stacked))} are stacked into the conditions: the file does not tell"
         ],
+        published_name=lambda name: unname(name, config.steps),
     )
 
 
