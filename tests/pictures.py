@@ -336,3 +336,17 @@ def profile(primaries=None, curve=SRGB_CURVE, name=b"test profile", pad=0):
 def iccp(data):
     """The content of a PNG's chunk of a profile."""
     return b"name\0\0" + zlib.compress(data)
+
+
+class Sip(io.RawIOBase):
+    """An open file without a buffer, which takes a part of what it is given."""
+
+    def __init__(self):
+        self.data = b""
+
+    def writable(self):
+        return True
+
+    def write(self, data):
+        self.data += bytes(data[:100])
+        return min(len(data), 100)

@@ -1,15 +1,19 @@
 """Many photos through a stand-in for the enhancer: what is done, skipped, refused, and how many at once."""
 
+import io
 import os
 import shutil
+import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import pictures
 from lowlight import photo as photos
 from lowlight.batch import Outcome, Settings, _Budget, run
 from lowlight.containers import SUFFIXES
@@ -342,3 +346,14 @@ def test_closing_stops():
     outcomes.close()
     assert threading.active_count() == before
     assert 1 <= len(listing("out")) < 20
+
+
+def test_standard_output_that_takes_a_part_at_a_time_gets_all(monkeypatch):
+    """So it does without a buffer (PYTHONUNBUFFERED) on a disk that is nearly full."""
+    make("a.png", size=(60, 40))
+    sip = pictures.Sip()
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=sip))
+    [outcome] = do(["a.png"], "-")
+    assert outcome.status == "done"
+    before = np.asarray(Image.open("a.png"))
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(sip.data))), before * 2)

@@ -52,6 +52,36 @@ def test_a_block_that_does_not_end_well_leaves_nothing(failure: type[BaseExcepti
     assert list(tmp_path.iterdir()) == []
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lowlight.files import replacing
+with replacing(Path(sys.argv[1])) as file:
+    file.write(bytes(1 << 20))
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="the system has no files without a name")
+def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED, tmp_path / "a"]).returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_nameless_files_a_temporary_name_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    for data in (b"one", b"two"):
+        with replacing(tmp_path / "a") as file:
+            file.write(data)
+        assert (tmp_path / "a").read_bytes() == data
+    with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "b"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
 def test_permissions(tmp_path: Path) -> None:
     with replacing(tmp_path / "a", 0o640) as file:
         file.write(b"x")

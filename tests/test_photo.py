@@ -453,3 +453,20 @@ def test_many_threads_at_once(tmp_path):
     for thread in threads:
         thread.join()
     assert not failures
+
+
+def test_an_open_file_that_takes_a_part_at_a_time_gets_all():
+    photo = Photo(pictures.noise())
+    slow, quick = pictures.Sip(), io.BytesIO()
+    for target in (slow, quick):
+        write_photo(photo, target, format="png")
+    assert slow.data == quick.getvalue()
+
+
+def test_an_open_file_that_takes_nothing_is_an_error():
+    class Full(pictures.Sip):
+        def write(self, data):
+            return None
+
+    with pytest.raises(PhotoError, match="temporarily unavailable"):
+        write_photo(Photo(pictures.noise()), Full(), format="png")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lowlight.errors import LowlightError, PhotoError, reason, shown
+from lowlight.files import write_all
 from lowlight.plan import Job
 
 if TYPE_CHECKING:
@@ -309,7 +310,7 @@ class _Batch:
             if target is None:
                 stream = io.BytesIO()
                 dropped = write_photo(photo, stream, **options)
-                sys.stdout.buffer.write(stream.getbuffer())
+                write_all(sys.stdout.buffer, stream.getbuffer())
                 sys.stdout.buffer.flush()
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)

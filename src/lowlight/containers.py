@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal
 
 from lowlight import tiff
 from lowlight.errors import PhotoError
+from lowlight.files import write_all
 from lowlight.metadata import Metadata, exif_for_tiff, exif_from_tiff, join_xmp, split_xmp
 
 Format = Literal["jpeg", "png", "tiff", "webp", "avif", "bmp", "ppm"]
@@ -397,7 +398,7 @@ def copy_spliced(source: BinaryIO, target: BinaryIO, changes: list[Splice]) -> N
     at = 0
     for change in sorted(changes, key=lambda change: change.offset):
         _copy(source, target, at, change.offset)
-        target.write(change.insert)
+        write_all(target, change.insert)
         at = change.offset + change.remove
     _copy(source, target, at, source.seek(0, 2))
 
@@ -406,7 +407,7 @@ def _copy(source: BinaryIO, target: BinaryIO, start: int, end: int) -> None:
     source.seek(start)
     while start < end:
         piece = source.read(min(1 << 20, end - start))
-        target.write(piece)
+        write_all(target, piece)
         start += len(piece)
 
 

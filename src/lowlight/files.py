@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -24,19 +25,47 @@ def replacing(target: Path, mode: int | None = None) -> Iterator[BinaryIO]:
     mode: permissions of the new file; default: those of any new file. Raises OSError.
     """
     temporary = target.parent / f".lowlight-{secrets.token_hex(8)}.part"
+    nameless = _open_nameless(target.parent)
     try:
-        with temporary.open("xb") as file:
+        with nameless or temporary.open("xb") as file:
             if mode is not None:
-                temporary.chmod(mode)
+                os.chmod(file.fileno() if nameless else temporary, mode)  # noqa: PTH101 - it may have no name
             yield file
             file.flush()
             os.fsync(file.fileno())
+            if nameless:
+                # os.link asks the system to follow this link only where it is given a folder to start from.
+                os.link(f"{_OPEN_FILES}/{file.fileno()}", temporary, src_dir_fd=file.fileno())
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
     _sync_folder(target.parent)
+
+
+_OPEN_FILES = "/proc/self/fd"
+
+
+def _open_nameless(folder: Path) -> BinaryIO | None:
+    """A new file without a name, gone with the process however that ends; None where there is no such thing."""
+    flag = getattr(os, "O_TMPFILE", None)
+    if flag is None or not Path(_OPEN_FILES).is_dir():
+        return None
+    try:
+        return os.fdopen(os.open(folder, flag | os.O_WRONLY, 0o666), "wb")
+    except OSError:  # not on this file system; or a reason that the usual way meets too
+        return None
+
+
+def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
+    """Write to an open file that may lack a buffer: such a one takes a part at a time. Raises OSError."""
+    rest = memoryview(data)
+    while rest:
+        taken = file.write(rest)
+        if not taken:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        rest = rest[taken:]
 
 
 def _sync_folder(folder: Path) -> None:
