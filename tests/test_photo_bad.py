@@ -353,6 +353,17 @@ print((used - before) // 1024)
     assert int(grown) < 100
 
 
+@pytest.mark.parametrize("value", [b"1" * 100, b"4294967296", b"-1", b"1.5", b"x", b"0x1", b"1_0", b"+1"])
+def test_a_value_of_text_that_is_no_number(value):
+    for maximum in (b"255", b"65535"):
+        assert "broken PPM (a value that is no number" in refusal(b"P2 2 1 " + maximum + b" 0 " + value)
+
+
+def test_what_follows_values_of_text_costs_nothing():
+    photo = read_photo(b"P2 100 100 255" + b" 7" * 10_000 + b" " + b"9" * 10_000_000)
+    assert (photo.samples == 7).all()
+
+
 def test_limit_of_pixels():
     data = PLAIN["png"]
     assert "64 x 48 = 3,072 pixels, more than the 3,071 allowed; " in refusal(data, max_pixels=64 * 48 - 1)
@@ -444,6 +455,7 @@ import numpy as np
 from lowlight.errors import PhotoError
 from lowlight.photo import Photo, write_photo
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+sys.dont_write_bytecode = True  # Python would keep what the limit leaves of it
 noise = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 for path in sorted(Path(sys.argv[1]).iterdir()):

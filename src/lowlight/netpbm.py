@@ -116,14 +116,12 @@ def _text_values(file: BinaryIO, header: Header) -> NDArray[Any]:
         if not np.isin(digits, (48, 49)).all():
             raise PhotoError("broken PBM (a value that is neither 0 nor 1)")
         return 49 - digits
-    try:
-        numbers = np.array(data.split(maxsplit=header.width * header.height * header.channels + 1), "S")
-        return np.minimum(
-            numbers[: header.width * header.height * header.channels].astype(np.uint32),
-            65535 if header.maximum > 255 else 255,
-        )
-    except ValueError as error:
-        raise PhotoError("broken PPM (a value that is no number)") from error
+    count = header.width * header.height * header.channels
+    words = np.array(data.split(maxsplit=count)[:count], "S")
+    letters = words.view(np.uint8)
+    if words.itemsize > 9 or ((letters < 48) & (letters > 0)).any() or (letters > 57).any():
+        raise PhotoError("broken PPM (a value that is no number)")
+    return np.minimum(words.astype(np.uint32), 65535 if header.maximum > 255 else 255)
 
 
 def write(file: BinaryIO, samples: NDArray[Any]) -> None:
