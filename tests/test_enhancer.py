@@ -486,6 +486,9 @@ def test_every_kind_of_picture_comes_back_as_it_came(tmp_path: Path) -> None:
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), expected)
     floats = enhancer((array / 255).astype(np.float64), lightness=0.4)
     assert floats.dtype == np.float64
+    fine = np.random.default_rng(0).random((5, 6, 4))
+    assert np.array_equal(enhancer(fine, strength=0), fine), "all digits of the input, which float32 has not"
+    assert np.array_equal(enhancer(fine)[..., 3], fine[..., 3])
     assert np.abs(floats * 255 - expected).max() <= 0.51
     assert enhancer(array.astype(np.uint16) * 257, lightness=0.4).dtype == np.uint16
 

@@ -189,31 +189,20 @@ class Enhancer:
             photo.write_photo(result, stream)
             return stream.getvalue()
         if isinstance(picture, np.ndarray):
-            result, _ = self.enhance_photo(from_array(picture), checked)
-            return _to_array(result, picture)
-        return self._pil(picture, checked)
-
-    def _pil(self, picture: Any, controls: Controls) -> Any:
+            dark = from_array(picture)
+            result, _ = self.enhance_photo(dark, checked)
+            # An array may have more digits than a photo.
+            return picture.copy() if result is dark else _to_array(result, picture)
         from PIL import Image
 
         if not isinstance(picture, Image.Image):
             raise PhotoError(
                 f"expected a path, PIL image, NumPy array or bytes, got {type(picture).__name__}"
             )
-        mode = {"1": "L", "L": "L", "LA": "LA", "RGB": "RGB", "RGBA": "RGBA"}.get(picture.mode, "RGB")
-        if picture.mode == "P" and "transparency" in picture.info:
-            mode = "RGBA"
-        if picture.mode.startswith(("I", "F")):
-            raise PhotoError(f"PIL images of mode {picture.mode} lose depth: pass a NumPy array instead")
-        array = np.asarray(picture.convert(mode))
-        alpha = array[..., -1] if mode in ("LA", "RGBA") else None
-        colour = array[..., 0] if mode == "LA" else array[..., :3] if mode == "RGBA" else array
-        result, _ = self.enhance_photo(from_array(colour), controls)
-        enhanced = Image.fromarray(_to_array(result, colour))
-        if alpha is not None:
-            enhanced.putalpha(Image.fromarray(alpha))
-        enhanced.info = dict(picture.info)
-        return enhanced
+        from lowlight.pil import from_pil, to_pil
+
+        result, _ = self.enhance_photo(from_pil(picture), checked)
+        return to_pil(result, picture)
 
     def check_spread(self, controls: Controls) -> None:
         """Raises ControlError where the controls draw but one sample, which has no spread."""
@@ -684,6 +673,7 @@ def from_array(array: NDArray[Any]) -> Photo:
 
 def _to_array(result: Photo, like: NDArray[Any]) -> NDArray[Any]:
     samples: NDArray[Any] = result.samples[..., :1] if result.grey else result.samples
+    samples = samples.astype(like.dtype, copy=False)
     if result.alpha is not None:
-        samples = np.concatenate([samples, result.alpha[..., None]], axis=2)
-    return samples.reshape(like.shape).astype(like.dtype, copy=False)
+        samples = np.concatenate([samples, like[..., 3:]], axis=2)
+    return samples.reshape(like.shape)

@@ -82,7 +82,7 @@ def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers
         notes.append(f"{containers.NAMES[kind]} holds 8 bits; the values were rounded.")
     try:
         with failing():
-            image = _outgoing_image(photo, metadata.icc, kind, alpha=alpha)
+            image = outgoing_image(photo, metadata.icc, kind, alpha=alpha)
             if kind in ("bmp", "ppm"):
                 _save_plain(image, file, kind, photo.metadata.resolution if order.strip != "all" else None)
                 changes = [containers.mark(kind, file, order.fingerprint)] if order.fingerprint else []
@@ -167,7 +167,7 @@ def _outgoing(photo: Photo, order: Order) -> tuple[Metadata, list[str]]:
     return replace(found, exif=exif, xmp=xmp, icc=icc), notes
 
 
-def _outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: bool) -> Any:
+def outgoing_image(photo: Photo, icc: bytes | None, kind: Format, *, alpha: bool) -> Any:
     """The pixels as the file is to hold them, as a libvips image: nothing is computed yet."""
     kept = photo.kept
     linear = photo.samples.dtype == np.float32
