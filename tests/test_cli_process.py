@@ -93,6 +93,14 @@ def test_a_photo_without_torch(no_torch):
     assert json.loads(done.stdout)["output"] == "dark.enhanced.png"
 
 
+def test_an_engine_that_does_not_run_these_weights_is_told_without_torch(no_torch):
+    make("dark.png")
+    done = lowlight("enhance", "dark.png", "--engine", "torch")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"engine torch runs .safetensors weights" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

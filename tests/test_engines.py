@@ -20,8 +20,9 @@ from lowlight import methods
 from lowlight.engines import OutOfMemory
 from lowlight.engines.onnx import OnnxEngine, available_devices
 from lowlight.engines.torch import TorchEngine, load_network
+from lowlight.enhancer import load
 from lowlight.errors import EngineError, WeightsError
-from lowlight.weights import Header, Weights, open_weights, save_safetensors
+from lowlight.weights import Header, open_weights, save_safetensors
 
 PICTURE = ["batch", 3, "height", "width"]
 
@@ -241,9 +242,8 @@ def test_torch_out_of_memory_and_not_finite(tile: methods.Array) -> None:
 
 
 def test_torch_says_which_engines_run_a_graph() -> None:
-    weights = Weights(Header(name="a", method="dimma", config={}, licence=""), Path("a.onnx"), "onnx", "", {})
-    with pytest.raises(EngineError, match=r"a\.onnx is an ONNX graph: take engine onnx or openvino"):
-        TorchEngine.from_weights(weights)
+    with pytest.raises(EngineError, match=r"dimma\.onnx is an ONNX graph: take engine onnx or openvino"):
+        load("dimma", engine="torch")
 
 
 def test_torch_refuses_devices_that_it_has_not() -> None:

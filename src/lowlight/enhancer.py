@@ -568,6 +568,11 @@ def _engine(
     if name == "auto":
         name = "onnx" if weights.kind == "onnx" else "torch"
     if name == "torch":
+        if weights.kind != "safetensors":  # told without waiting for torch
+            raise EngineError(
+                f"engine torch runs .safetensors weights; {weights.path} is an ONNX graph: "
+                "take engine onnx or openvino"
+            )
         from lowlight.engines.torch import TorchEngine
 
         return TorchEngine.from_weights(weights, device=device, threads=threads, precision=precision)

@@ -66,11 +66,6 @@ class TorchEngine:
         precision: Precision = "float32",
     ) -> TorchEngine:
         """An engine for a .safetensors file."""
-        if weights.kind != "safetensors":
-            raise EngineError(
-                f"engine torch runs .safetensors weights; {weights.path} is an ONNX graph: "
-                f"take engine onnx or openvino"
-            )
         chosen = (
             torch.device("cuda" if torch.cuda.is_available() else "cpu")
             if device == "auto"
