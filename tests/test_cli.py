@@ -178,6 +178,7 @@ def test_common_controls_are_checked_as_the_methods_do(name, value):
         (["a.png", "--strength", "much"], "'much': expected 0 to 1"),
         (["a.png", "--control", "strength=3"], "strength = '3': expected 0 to 1"),
         (["a.png", "--control", "sharpness=3"], "no control 'sharpness'; it has: lightness, strength"),
+        (["a.png", "--control", "published=true"], "this network is not the authors'"),
         (["a.png", "--control", "strength"], "'strength': expected NAME=VALUE"),
         (["a.png", "--control", "=1"], "'=1': expected NAME=VALUE"),
         (["a.png", "--control", "strength=1", "--strength", "1"], "strength is given twice"),

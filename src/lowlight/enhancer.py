@@ -204,6 +204,10 @@ class Enhancer:
         result, _ = self.enhance_photo(from_pil(picture), checked)
         return to_pil(result, picture)
 
+    def check_controls(self, controls: Controls) -> None:
+        """Raises ControlError for what these weights cannot do; observing any photo tells it."""
+        self._draws(controls)
+
     def check_spread(self, controls: Controls) -> None:
         """Raises ControlError where the controls draw but one sample, which has no spread."""
         if self._draws(controls) == 1:

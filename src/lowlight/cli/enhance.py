@@ -94,6 +94,7 @@ def enhance(
     if batch.jobs is None and enhancer.engine.device != "cpu":
         at_once = 1
     controls = enhancer.controls(**values)
+    enhancer.check_controls(controls)
     if spread:
         enhancer.check_spread(controls)
     settings = batch.settings(controls, at_once, exact=controls.strength == 0)
