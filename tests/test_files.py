@@ -69,14 +69,23 @@ def test_a_process_killed_while_it_writes_leaves_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_nameless_files_a_temporary_name_serves(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("lacking", ["files without a name", "names for them"])
+def test_where_nameless_files_are_of_no_use_a_temporary_name_serves(
+    lacking: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    if lacking == "names for them":
+
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(1, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+    else:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     for data in (b"one", b"two"):
-        with replacing(tmp_path / "a") as file:
+        with replacing(tmp_path / "a", 0o604) as file:
             file.write(data)
         assert (tmp_path / "a").read_bytes() == data
+        assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o604
     with pytest.raises(KeyboardInterrupt), replacing(tmp_path / "b"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == [tmp_path / "a"]

@@ -315,8 +315,9 @@ def test_quality_100_is_lossless(kind):
     np.testing.assert_array_equal(photo.alpha, alpha)
 
 
-def test_jpeg_is_444():
-    with Image.open(io.BytesIO(written(Photo(pictures.smooth()), format="jpeg")[0])) as image:
+@pytest.mark.parametrize("quality", [{}, {"quality": 50}])
+def test_jpeg_is_444(quality):
+    with Image.open(io.BytesIO(written(Photo(pictures.smooth()), format="jpeg", **quality)[0])) as image:
         assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
 
 

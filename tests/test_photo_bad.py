@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import pictures
 from lowlight import containers, reading
 from lowlight.errors import PhotoError
+from lowlight.libvips import vips
 from lowlight.photo import (
     DAMAGED,
     MAX_PIXELS,
@@ -165,6 +166,16 @@ def test_foreign_content_under_a_photos_name(name, tmp_path):
     assert text.startswith(str(path))
     with pytest.raises(PhotoError, match=name):
         read_fingerprint(path)
+
+
+def test_operations_that_libvips_does_not_trust_are_blocked(tmp_path):
+    (tmp_path / "a.csv").write_text("1,2")
+    for load in (
+        lambda: vips().Image.csvload(tmp_path / "a.csv"),
+        lambda: vips().Image.svgload_buffer(b"<svg/>"),
+    ):
+        with pytest.raises(pyvips.Error, match="operation is blocked"):
+            load()
 
 
 def test_no_interpreter_is_started(tmp_path, monkeypatch):

@@ -104,6 +104,15 @@ def test_exif_changes_only_what_is_no_longer_true(order):
     assert surgery.edit_exif(edited, (24, 40)) == edited
 
 
+def test_a_thumbnail_of_the_first_directory_goes_too():
+    table = {0x10F: (2, b"Old\0"), 0x201: (4, 0), 0x202: (4, len(pictures.THUMBNAIL))}
+    table[0x201] = (4, 8 + len(pictures.directory("<", table, 8)))
+    block = b"II*\0" + struct.pack("<I", 8) + pictures.directory("<", table, 8) + pictures.THUMBNAIL
+    edited = surgery.edit_exif(block, (40, 24))
+    assert pictures.tags(edited)["first"] == {0x10F: "Old"}
+    assert b"thumbnail" not in edited
+
+
 def test_exif_without_place():
     edited = surgery.edit_exif(pictures.exif(1), (40, 24), gps=False)
     after = pictures.tags(edited)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,8 +36,7 @@ def replacing(target: Path, mode: int | None = None) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             if nameless:
-                # os.link asks the system to follow this link only where it is given a folder to start from.
-                os.link(f"{_OPEN_FILES}/{file.fileno()}", temporary, src_dir_fd=file.fileno())
+                _give_name(file, temporary)
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):
@@ -53,9 +54,22 @@ def _open_nameless(folder: Path) -> BinaryIO | None:
     if flag is None or not Path(_OPEN_FILES).is_dir():
         return None
     try:
-        return os.fdopen(os.open(folder, flag | os.O_WRONLY, 0o666), "wb")
+        return os.fdopen(os.open(folder, flag | os.O_RDWR, 0o666), "w+b")
     except OSError:  # not on this file system; or a reason that the usual way meets too
         return None
+
+
+def _give_name(file: BinaryIO, name: Path) -> None:
+    try:
+        # os.link asks the system to follow this link only where it is given a folder to start from.
+        os.link(f"{_OPEN_FILES}/{file.fileno()}", name, src_dir_fd=file.fileno())
+    except OSError:  # some file systems make such files and cannot name them
+        with name.open("xb") as copy:
+            name.chmod(stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+            file.seek(0)
+            shutil.copyfileobj(file, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
 
 
 def write_all(file: BinaryIO, data: bytes | memoryview) -> None:
