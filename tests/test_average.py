@@ -6,12 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from lowlight import weights
 from lowlight.cli import app
+from lowlight.enhancer import load
 from lowlight.errors import WeightsError
 from lowlight.evaluation import guards
+from lowlight.evaluation.metrics import psnr
 from lowlight.methods.dimma import Config
 from lowlight.methods.dimma.network import Network
 from lowlight.training.average import average
@@ -87,3 +90,25 @@ def test_the_command_scores_the_mean(tmp_path: Path) -> None:
     again = CliRunner().invoke(app, command)
     assert again.exit_code != 0
     assert weights.open_weights(out).header.scores == header.scores
+
+
+def test_export_scores_the_graph_that_it_writes(tmp_path: Path) -> None:
+    write_photos(tmp_path)
+    recipe = write_recipe(tmp_path, method="dimma", stage="paired", config=TINY.model_dump(mode="json"))
+    source = write(tmp_path / "a.safetensors", 0.01)
+    command = ["export", str(source), "-o", str(tmp_path / "a-fast.onnx"), "--precision", "int8"]
+    command += ["--calibrate", str(tmp_path / "low"), "--photos", "2"]
+    done = CliRunner().invoke(app, [*command, "--validate", str(recipe), "--root", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    graph = load(tmp_path / "a-fast.onnx")
+    found = []
+    for name in (tmp_path / "val.txt").read_text().split():
+        low, light = (np.asarray(Image.open(tmp_path / each / f"{name}.png")) for each in ("low", "high"))
+        found.append(psnr(np.asarray(graph(low, lightness=light.mean() / 255)), light))
+    scores = weights.open_weights(tmp_path / "a-fast.onnx").header.scores
+    assert scores["held.reference.psnr"] == pytest.approx(np.mean(found), abs=1e-4)
+    done = CliRunner().invoke(app, [*command, "--overwrite", "--root", str(tmp_path)])
+    assert (done.exit_code, type(done.exception).__name__) == (1, "UseError")
+    done = CliRunner().invoke(app, [*command, "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert weights.open_weights(tmp_path / "a-fast.onnx").header.scores == {}

@@ -43,7 +43,7 @@ def average(
         raise UseError("--root goes with --validate")
     try:
         from lowlight.training import average as averaging
-        from lowlight.training.recipe import read_recipe
+        from lowlight.training.validate import validator_of
     except ModuleNotFoundError as error:
         raise UseError(f"average needs {error.name}: pip install 'lowlight[train]'") from None
     from lowlight.weights import save_safetensors
@@ -52,10 +52,7 @@ def average(
     if name is not None:
         header = header.model_copy(update={"name": name})
     if validate is not None:
-        recipe = read_recipe(validate)
-        if recipe.validation is None:
-            raise UseError(f"{shown(validate)}: validation is missing")
-        header = averaging.validated(header, tensors, recipe.validation, root or recipe.data.root)
+        header = averaging.validated(header, tensors, validator_of(validate, root))
         for score, value in header.scores.items():
             print(f"{score}: {value}")
     save_safetensors(output, header, tensors)

@@ -32,6 +32,13 @@ def export(
         Path | None, typer.Option(help="For int8: a folder of dark photos that the network was trained on.")
     ] = None,
     photos: Annotated[int, typer.Option(min=1, help="Photos of that folder to use, spread evenly.")] = 24,
+    validate: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RECIPE", help="Score the graph by this recipe's validation; int8 has no scores else."
+        ),
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of the recipe's photos.")] = None,
     name: Annotated[str | None, typer.Option(help="What users will call the model.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
 ) -> None:
@@ -43,9 +50,12 @@ def export(
         raise WeightsError(f"{shown(weights)}: no such file")
     if (precision == "int8") != (calibrate is not None):
         raise UseError("--calibrate goes with --precision int8, and int8 needs it")
+    if root is not None and validate is None:
+        raise UseError("--root goes with --validate")
     try:
         from lowlight.engines.torch import load_network
         from lowlight.training.export import export_onnx
+        from lowlight.training.validate import validator_of
     except ModuleNotFoundError as error:
         raise UseError(f"export needs {error.name}: pip install 'lowlight[train]'") from None
     from lowlight import methods
@@ -55,7 +65,16 @@ def export(
     method = methods.create(opened.header.method, opened.header.config, opened.arrays)
     header = opened.header if name is None else opened.header.model_copy(update={"name": name})
     tiles = [] if calibrate is None else calibration_tiles(method, calibrate, photos)
-    export_onnx(load_network(opened), method, header, output, precision=precision, calibration=tiles)
+    validator = None if validate is None else validator_of(validate, root)
+    export_onnx(
+        load_network(opened),
+        method,
+        header,
+        output,
+        precision=precision,
+        calibration=tiles,
+        validator=validator,
+    )
     print(output)
 
 

@@ -13,9 +13,10 @@ import numpy as np
 import torch
 
 from lowlight import methods, weights
+from lowlight.engines.torch import TorchEngine
+from lowlight.enhancer import Enhancer
 from lowlight.errors import WeightsError
 from lowlight.evaluation import guards
-from lowlight.training.recipe import Validation
 from lowlight.training.validate import Validator, named
 from lowlight.weights import Header, Tensors, Weights
 
@@ -43,14 +44,14 @@ def average(files: Sequence[Path]) -> tuple[Header, Tensors]:
     return _header(opened), mean
 
 
-def validated(header: Header, tensors: Tensors, validation: Validation, root: Path) -> Header:
-    """The header with the scores of a recipe's validation. root: the folder of its photos."""
+def validated(header: Header, tensors: Tensors, validator: Validator) -> Header:
+    """The header with the scores of these tensors."""
     method = methods.create(header.method, header.config, weights.decode_arrays(header.arrays))
     network = methods.room(header.method, "network").Network(
         methods.find(header.method).Config.model_validate(header.config)
     )
     network.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in tensors.items()})
-    scores, _ = Validator(validation, root).run(method, network.eval())
+    scores, _ = validator.run(Enhancer(method, TorchEngine(network.eval())))
     return header.model_copy(update={"scores": named(scores)})
 
 

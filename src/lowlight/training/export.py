@@ -21,9 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from lowlight.engines.onnx import OnnxEngine
+from lowlight.enhancer import Enhancer
 from lowlight.errors import EngineError
 from lowlight.files import write_file
 from lowlight.methods import Array, Method, Observation
+from lowlight.training.validate import Validator, named
 from lowlight.weights import HEADER_KEY, SEAL_KEY, Header, sealed
 
 OPSET = 18
@@ -44,6 +46,7 @@ def export_onnx(
     *,
     precision: Literal["float32", "float16", "int8"] = "float32",
     calibration: Tiles = (),
+    validator: Validator | None = None,
 ) -> None:
     """Write ``network`` as an ONNX file that explains itself; equal weights give equal bytes.
 
@@ -51,6 +54,7 @@ def export_onnx(
     precision: ``float16`` halves the file by rounding the weights of convolutions and linear layers, and
         still computes in float32; ``int8`` computes the convolutions in int8.
     calibration: for ``int8``, tiles of training photos, whose ranges the activations are scaled to.
+    validator: scores the graph, for the header; without one the scores of the header stay, but for ``int8``.
     Raises EngineError when the graph disagrees with torch, or a lower precision with float32: nothing is
     written then.
     """
@@ -75,6 +79,9 @@ def export_onnx(
     header = header.model_copy(update={"precision": precision})
     if precision == "int8":
         header = header.model_copy(update={"scores": {}})  # those of another network
+    if validator is not None:
+        scores, _ = validator.run(Enhancer(method, OnnxEngine(model.SerializeToString())))
+        header = header.model_copy(update={"scores": named(scores)})
 
     def build(seal: str) -> bytes:
         onnx.helper.set_model_props(model, {HEADER_KEY: header.model_dump_json(), SEAL_KEY: seal})

@@ -29,6 +29,8 @@ from torch import Tensor, nn
 
 from lowlight import methods, weights
 from lowlight.engines import Precision
+from lowlight.engines.torch import TorchEngine
+from lowlight.enhancer import Enhancer
 from lowlight.errors import RecipeError
 from lowlight.evaluation import guards
 from lowlight.files import claimed, write_file
@@ -207,7 +209,8 @@ def _validate(run: _Run, out: Path, journal: Journal) -> None:
     else:
         samples = out / "samples"
         samples.mkdir(exist_ok=True)
-        scores, score = run.validator.run(run.method(), run.enhancer_network(), samples / f"{run.step:07d}")
+        enhancer = Enhancer(run.method(), TorchEngine(run.enhancer_network()))
+        scores, score = run.validator.run(enhancer, samples / f"{run.step:07d}")
     # Weights first: after a crash between the two files the checkpoint's best is scored again.
     best = run.best is None or score > run.best
     flat = named(scores)

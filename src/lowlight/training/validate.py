@@ -13,14 +13,13 @@ from PIL import Image
 from torch import nn
 
 from lowlight import statistics
-from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
+from lowlight.errors import RecipeError, shown
 from lowlight.evaluation import guards, metrics
 from lowlight.files import write_file
-from lowlight.methods import Method
 from lowlight.photo import Photo
 from lowlight.training.data import Pixels, check_sizes, pair_files, picture_name, read_pixels
-from lowlight.training.recipe import Validation, ValidationSet
+from lowlight.training.recipe import Validation, ValidationSet, read_recipe
 from lowlight.training.stage import Stage
 
 SAMPLE_WIDTH = 300
@@ -52,12 +51,11 @@ class Validator:
         """Marks of the references, for the header of the weights that they choose."""
         return {guards.mark(pair.light) for pairs in self.pairs.values() for pair in pairs}
 
-    def run(self, method: Method, network: nn.Module, grids: Path | None = None) -> tuple[Scores, float]:
+    def run(self, enhancer: Enhancer, grids: Path | None = None) -> tuple[Scores, float]:
         """Scores of all sets, and the weighted sum of PSNRs that the best is chosen by.
 
         grids: where a grid of samples a set is written, as ``GRIDS-SET.png``: dark, each result, reference.
         """
-        enhancer = Enhancer(method, TorchEngine(network))
         scores: Scores = {}
         total = 0.0
         for name, chosen in self.recipe.sets.items():
@@ -91,6 +89,14 @@ class Validator:
         lightness = "auto" if given == "auto" else statistics.mean(pair.light)
         result, _ = enhancer.enhance_photo(Photo(pair.dark), enhancer.controls(lightness=lightness))
         return np.asarray(result.samples, np.uint8)
+
+
+def validator_of(recipe: Path, root: Path | None) -> Validator:
+    """That of a recipe's file. root: of its photos, where not the recipe's. Raises RecipeError."""
+    read = read_recipe(recipe)
+    if read.validation is None:
+        raise RecipeError(f"{shown(recipe)}: validation is missing")
+    return Validator(read.validation, root or read.data.root)
 
 
 def named(scores: Scores) -> dict[str, float]:
