@@ -113,6 +113,17 @@ def test_a_thumbnail_of_the_first_directory_goes_too():
     assert b"thumbnail" not in edited
 
 
+@pytest.mark.parametrize(("orientation", "across", "down"), [(6, 150, 300), (3, 300, 150)])
+def test_resolutions_of_a_turned_photo_change_places_in_exif_too(tmp_path, orientation, across, down):
+    table = {0x112: (3, orientation), 0x11A: (5, (300, 1)), 0x11B: (5, (150, 1)), 0x128: (3, 2)}
+    block = b"II*\0" + struct.pack("<I", 8) + pictures.directory("<", table, 8)
+    (tmp_path / "a.jpg").write_bytes(pictures.with_segments(JPEG, (0xE1, b"Exif\0\0" + block)))
+    photo = read_photo(tmp_path / "a.jpg")
+    after = pictures.tags(photo.metadata.exif)["first"]
+    assert (after[0x11A], after[0x11B]) == (across, down)
+    assert surgery.edit_exif(photo.metadata.exif, (40, 24)) == photo.metadata.exif
+
+
 def test_exif_without_place():
     edited = surgery.edit_exif(pictures.exif(1), (40, 24), gps=False)
     after = pictures.tags(edited)

@@ -21,6 +21,8 @@ ORIENTATION = 0x112
 # Tags that say where image data stands: in an EXIF block they can only point at a thumbnail.
 _IMAGE_DATA = (273, 279, 324, 325, 330, 513, 514)
 _SIZES = {"ifd0": (0x100, 0x101), "exif": (0xA002, 0xA003)}
+_ACROSS_AND_DOWN = {282: 283, 283: 282, 0xA20E: 0xA20F, 0xA20F: 0xA20E}
+"""Tags of resolution, and of the sensor's, that tell of one side, with the tag of the other."""
 # Tags of a TIFF file's first directory that describe the photo rather than how it is stored.
 _DESCRIBING = (
     269,
@@ -101,10 +103,10 @@ def _open_exif(exif: bytes) -> tuple[BinaryIO, tiff.Layout, dict[int, tiff.Entry
     return file, layout, entries, following
 
 
-def edit_exif(exif: bytes, size: tuple[int, int], *, gps: bool = True) -> bytes:
+def edit_exif(exif: bytes, size: tuple[int, int], *, turned: bool = False, gps: bool = True) -> bytes:
     """EXIF of an upright photo of ``size`` (width, height), without thumbnail; ``gps=False``: without place.
 
-    Every value stays at its offset. Raises ValueError where ``exif`` can't be read.
+    turned: its sides changed places, so that what is told of one goes for the other. Every value stays at its offset. Raises ValueError where ``exif`` can't be read.
     """
     # Pillow hands EXIF out with the marker.
     exif = exif.removeprefix(b"Exif\0\0")
@@ -116,6 +118,8 @@ def edit_exif(exif: bytes, size: tuple[int, int], *, gps: bool = True) -> bytes:
         rows = []
         for tag, entry in found.items():
             row = entry.raw
+            if turned and (other := found.get(_ACROSS_AND_DOWN.get(tag, tag))):
+                row = row[:2] + other.raw[2:]
             if tag in numbers:
                 # Written anew, whatever kind and count a damaged file claims: readers differ on those.
                 kind, code = (4, "I") if entry.kind == 4 or numbers[tag] > 0xFFFF else (3, "H")

@@ -319,7 +319,7 @@ def _upright(
     orientation = 1 if kind == "avif" else next((found for found in orientations if found), 1)
     size = (height, width) if orientation >= 5 else (width, height)
     if exif is not None:
-        exif = edit_exif(exif, size)
+        exif = edit_exif(exif, size, turned=orientation >= 5)
     if xmp is not None:
         if has_gain_map(xmp):
             blocks.notes.append(containers.GAIN_MAP)
