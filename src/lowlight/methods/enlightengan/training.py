@@ -1,0 +1,5 @@
+"""EnlightenGAN's training."""
+
+from lowlight.training.stage import Stage
+
+stages: dict[str, type[Stage]] = {}
