@@ -139,7 +139,7 @@ def test_unpaired_photos_meet_any_other_of_any_size(root: Path) -> None:
     source = Unpaired(dark=Path("low"), light=Path("high"), names=Path("names.txt"), exclude=("1",))
     data = read(root, source)
     rng = np.random.default_rng(0)
-    met = {(below.name, above.name) for below, above in (data.draw(rng) for _ in range(100))}
+    met = {(below.name, above.name) for below, above in (data.draw(rng, apart=True) for _ in range(100))}
     assert met == {(f"low/{dark}.png", f"high/{light}.png") for dark in (0, 2) for light in (0, 2, 7)}
     assert list(data.exposures()) == []
     assert {picture.name for picture in data.pictures()} == {name for pair in met for name in pair}

@@ -49,11 +49,11 @@ def multiscale_ssim(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
     return torch.stack(found).mean(dim=0)
 
 
-def unlikeness(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
+def unlikeness(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
     """(batch,) 0 to 2: how little two pictures vary together at each place, whatever their light and contrast.
 
     1 - the correlation within SSIM's window, of each channel at zero mean and unit variance over the picture; the
-    mean over places, channels and up to three scales. Where both are flat, as noise in the dark is, there is none.
+    mean over places, channels and scales, as many as the pictures allow. Where both are flat, as noise in the dark is, there is none.
     """
     found: list[Tensor] = []
     with torch.autocast(a.device.type, enabled=False):

@@ -430,8 +430,10 @@ class Mixture:
         """The picture with the shortest side: the largest crop that fits all."""
         return min(self.pictures(), key=lambda picture: min(picture.pixels.shape[:2]))
 
-    def draw(self, rng: np.random.Generator) -> Pair:
-        """A pair of one of the sources."""
+    def draw(self, rng: np.random.Generator, *, apart: bool = False) -> Pair:
+        """A pair of one of the sources. apart: the two need not belong together; else kind ``unpaired`` is refused."""
+        if not apart and any(isinstance(each, UnpairedDrawer) for each in self.sources):
+            raise RecipeError("data.sources: this stage learns from pairs, and kind unpaired has none")
         return self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
 
     def marks(self) -> set[bytes]:
@@ -465,10 +467,8 @@ class Mixture:
 
         Pixels and histograms go through the same tables of 256 values; the tables also make the floats.
         given: count pairs in place of drawn ones. turns: in all eight positions; otherwise as they are, or mirrored
-        left to right. Raises RecipeError for sources of kind ``unpaired``, which hold no pairs.
+        left to right.
         """
-        if given is None and any(isinstance(each, UnpairedDrawer) for each in self.sources):
-            raise RecipeError("data.sources: this stage learns from pairs, and kind unpaired has none")
         windows: tuple[list[Tensor], list[Tensor]] = ([], [])
         names: list[str] = []
         tables = np.empty((2, count, 3, 256), np.float32)

@@ -162,4 +162,8 @@ def _enlarge_axis(x: Tensor, axis: int, origin: Tensor, extent: Tensor) -> Tenso
     after = torch.cat([x.narrow(axis, 1, count - 1), x.narrow(axis, count - 1, 1)], dim=axis)
     even = x + behind[0] * (before - x)
     odd = x + (0.5 - behind[1]) * (after - x)
-    return torch.stack([even, odd], dim=axis + 1).flatten(axis, axis + 1)
+    if torch.compiler.is_exporting() or x.is_contiguous():
+        return torch.stack([even, odd], dim=axis + 1).flatten(axis, axis + 1)
+    # Channels last: kept so, else two copies are made of what is largest here.
+    pair = [each.permute(0, 2, 3, 1) for each in (even, odd)]
+    return torch.stack(pair, dim=axis).flatten(axis - 1, axis).permute(0, 3, 1, 2)

@@ -232,7 +232,7 @@ class Unpaired(stage.Stage):
         if self.folders is not None:
             pairs = epoch_batch(self.folders.darks, self.folders.lights, moment.count, moment.step, self.seed)
         else:
-            pairs = [data.draw(rng) for _ in range(moment.count)]
+            pairs = [data.draw(rng, apart=True) for _ in range(moment.count)]
         drawn = [draw(rng, pair, crop, self.settings.darkened) for pair in pairs]
         return make_crops(pairs, drawn, crop, device)
 
