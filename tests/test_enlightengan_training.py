@@ -10,9 +10,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 import fill
+import lowlight
 from enlightengan_numbers import numbers, picture, published, tensors
 from lowlight import statistics
 from lowlight.errors import RecipeError, WeightsError
@@ -34,8 +36,10 @@ from lowlight.methods.enlightengan.training import (
     relative_of_generator,
 )
 from lowlight.nn.features import CAFFE_MEAN, VGG16
+from lowlight.training.checkpoint import Checkpoint
 from lowlight.training.data import Mixture, Pair, Picture, UnpairedDrawer
-from lowlight.training.recipe import read_recipe, stage_settings
+from lowlight.training.loop import fit
+from lowlight.training.recipe import Recipe, read_recipe, stage_settings
 from lowlight.training.stage import Moment, Optimizer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -425,3 +429,47 @@ def test_what_cannot_be_trained_is_one_line(tmp_path: Path, monkeypatch: pytest.
     assert str(tmp_path / "cache") in text
     assert str(tmp_path / "torch") in text
     assert "\n" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("released", [True, False])
+def test_two_folders_train_and_go_on_bit_for_bit(released: bool, tmp_path: Path) -> None:
+    """Of 3 dark and 5 bright photos of several sizes, in epochs of 2, 2 and 1 or drawn at random."""
+    rng = np.random.default_rng(0)
+    for folder, count, light in (("dark", 3, 60), ("bright", 5, 256)):
+        (tmp_path / folder).mkdir()
+        for index in range(count):
+            samples = rng.integers(0, light, (40 + 4 * index, 48, 3), np.uint8)
+            Image.fromarray(samples).save(tmp_path / folder / f"{index}.png")
+    settings = Unpaired.tiny_settings().model_copy(update={"released_batches": released})
+    recipe = Recipe.model_validate(
+        {
+            "name": "tiny",
+            "method": "enlightengan",
+            "stage": "unpaired",
+            "config": EnlightenGAN.tiny_config().model_dump(),
+            "settings": {**settings.model_dump(), "schedule": {"epochs": 2, "falling": 1}},
+            "data": {
+                "root": str(tmp_path),
+                "sources": [{"kind": "unpaired", "dark": "dark", "light": "bright"}],
+            },
+            "steps": 6,
+            "batches": [{"crop": 32, "count": 2}],
+            "average": None,
+            "clip": None,
+            "device": "cpu",
+        }
+    )
+    fit(recipe, tmp_path / "whole")
+    for stop_after in (2, 3):
+        parts = tmp_path / f"parts-{stop_after}"
+        asked = iter([False] * (stop_after - 1) + [True])
+        fit(recipe, parts, stop=lambda asked=asked: next(asked))  # type: ignore[misc]
+        fit(recipe, parts, resume=parts / "checkpoint.safetensors")
+        one, two = (Checkpoint.read(run / "checkpoint.safetensors") for run in (tmp_path / "whole", parts))
+        assert one.tensors.keys() == two.tensors.keys()
+        for name, tensor in one.tensors.items():
+            assert torch.equal(tensor, two.tensors[name]), name
+    enhancer = lowlight.load(tmp_path / "whole" / "last.safetensors", threads=1)
+    samples = rng.integers(0, 60, (33, 50, 3), np.uint8)
+    assert enhancer(samples).shape == samples.shape
