@@ -49,7 +49,7 @@ def main() -> None:
     text = readme.read_text()
     header = "".join(re.findall(r"\| method .*\n\|---.*\n", text))
     start = text.index(header) + len(header)
-    end = text.index("| EnlightenGAN")
+    end = text.index("| [EnlightenGAN]")
     filled = text[:start] + rows() + text[end:]
     if check and filled != text:
         raise SystemExit("README.md: the table differs from benchmarks/results; run benchmarks/table.py")

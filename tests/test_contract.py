@@ -383,8 +383,11 @@ def test_a_step_of_each_player_lowers_its_loss_and_reaches_all_its_parameters(
         for player, value in losses().items():
             parameters = list(players[player].parameters)
             gradients = torch.autograd.grad(value, parameters, allow_unused=True)
+            indifferent = {id(parameter) for parameter in stage.indifferent()}
             unreached = [
-                tuple(p.shape) for p, g in zip(parameters, gradients, strict=True) if g is None or not g.any()
+                tuple(p.shape)
+                for p, g in zip(parameters, gradients, strict=True)
+                if id(p) not in indifferent and (g is None or not g.any())
             ]
             assert unreached == [], f"{name}, {player}: parameters without gradient"
             slope = float(sum(g.square().sum() for g in gradients if g is not None))

@@ -119,7 +119,7 @@ def offer(monkeypatch: pytest.MonkeyPatch, path: Path, data: bytes, **changes: o
 
 
 def test_published_linear_weights_ship_with_lpips() -> None:
-    state = perceptual._read(lpips_files.find_linear())
+    state = perceptual.read_tensors(lpips_files.find_linear())
     assert [state[f"lin{index}.model.1.weight"].numel() for index in range(5)] == [64, 128, 256, 512, 512]
     assert all((each >= 0).all() for each in state.values()), "LPIPS' weights are not negative"
 
@@ -247,7 +247,7 @@ def broken(trunk: dict[str, Tensor]) -> dict[str, tuple[dict[str, Tensor], str]]
 def test_damaged_tensors(damage: str, trunk: dict[str, Tensor]) -> None:
     state, message = broken(trunk)[damage]
     with pytest.raises(WeightsError, match=message):
-        Perceptual({**state, **perceptual._read(lpips_files.find_linear())})
+        Perceptual({**state, **perceptual.read_tensors(lpips_files.find_linear())})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lowlight.nn.structure import gradient_distance, multiscale_ssim, ssim, structure
+from lowlight.nn.structure import gradient_distance, multiscale_ssim, ssim, structure, unlikeness
 
 FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
 
@@ -69,3 +69,25 @@ def test_the_loss_has_the_gradient_of_finite_differences() -> None:
     with torch.no_grad():
         slope = (structure(a + step * direction, b) - structure(a - step * direction, b)).sum() / (2 * step)
     assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=0.02)
+
+
+def test_what_is_alike_but_for_its_light() -> None:
+    a, b = (picture(name)[:, :, :190, :190] for name in ("a_ref", "b_ref"))
+    assert unlikeness(a, a).item() == pytest.approx(0, abs=1e-4)
+    assert unlikeness(a, 0.1 * a + 0.3).item() == pytest.approx(0, abs=1e-3), (
+        "light and contrast do not count"
+    )
+    assert unlikeness(a, a.clamp(min=0.02) ** 0.45).item() < 0.25 * unlikeness(a, b).item(), (
+        "nor does a curve, much"
+    )
+    assert unlikeness(a, 1 - a).item() > 1
+    assert unlikeness(a, b).shape == (1,)
+
+
+def test_flat_pictures_are_alike_with_finite_gradients() -> None:
+    flat = torch.full((1, 3, 16, 16), 0.25, requires_grad=True)
+    found = unlikeness(flat, noise(0, 1, 3, 16, 16))
+    found.sum().backward()  # type: ignore[no-untyped-call]
+    assert flat.grad is not None
+    assert flat.grad.isfinite().all()
+    assert 0 <= float(found.detach()) <= 1.01

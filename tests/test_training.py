@@ -272,11 +272,13 @@ def test_bf16_is_close_to_float32(root: Path) -> None:
 def test_the_average_is_what_the_formula_says() -> None:
     average, network = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     nn.init.constant_(average.weight, 4.0)
-    network.running_mean = torch.tensor([5.0, 6.0])
+    network.running_mean, network.num_batches_tracked = torch.tensor([5.0, 6.0]), torch.tensor(7)
     update_average(average, network, 0.75)
     assert average.weight.tolist() == [3.25, 3.25]
     assert average.running_mean is not None
-    assert average.running_mean.tolist() == [5, 6]
+    assert average.running_mean.tolist() == [1.25, 1.5]
+    assert average.num_batches_tracked is not None
+    assert average.num_batches_tracked.item() == 7
     assert network.weight.tolist() == [1, 1]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from lowlight import statistics
 from lowlight.errors import RecipeError
 from lowlight.training.darken import Darkening, darken
-from lowlight.training.data import Data, Exposures, Jitter, Mixture, Pairs, Photos, pair_files
+from lowlight.training.data import Data, Exposures, Jitter, Mixture, Pairs, Photos, Unpaired, pair_files
 
 CPU = torch.device("cpu")
 Pixels = NDArray[np.uint8]
@@ -28,7 +28,9 @@ def save(path: Path, pixels: Pixels) -> None:
     Image.fromarray(pixels).save(path)
 
 
-def read(root: Path, *sources: Pairs | Exposures | Photos, jitter: Jitter | None = None) -> Mixture:
+def read(
+    root: Path, *sources: Pairs | Exposures | Photos | Unpaired, jitter: Jitter | None = None
+) -> Mixture:
     data = Data(root=root, sources=sources, jitter=jitter)
     return Mixture.read(data, np.random.default_rng(0), CPU)
 
@@ -129,6 +131,26 @@ def test_pairs_that_do_not_fit_are_refused_by_name(
     spoil(root)
     with pytest.raises(RecipeError, match=said):
         read(root, PAIRS)
+
+
+def test_unpaired_photos_meet_any_other_of_any_size(root: Path) -> None:
+    save(root / "high" / "7.png", photo(7, 40, 20))
+    (root / "names.txt").write_text("2\n0\n")
+    source = Unpaired(dark=Path("low"), light=Path("high"), names=Path("names.txt"), exclude=("1",))
+    data = read(root, source)
+    rng = np.random.default_rng(0)
+    met = {(below.name, above.name) for below, above in (data.draw(rng, apart=True) for _ in range(100))}
+    assert met == {(f"low/{dark}.png", f"high/{light}.png") for dark in (0, 2) for light in (0, 2, 7)}
+    assert list(data.exposures()) == []
+    assert {picture.name for picture in data.pictures()} == {name for pair in met for name in pair}
+    with pytest.raises(RecipeError, match="learns from pairs, and kind unpaired has none"):
+        data.batch(rng, 2, 8, CPU)
+    for wrong, said in (
+        ({"names": ("2", "9")}, "low: no photo for 9"),
+        ({"names": ()}, "low: expected names of photos to train on, found none"),
+    ):
+        with pytest.raises(RecipeError, match=said):
+            read(root, Unpaired(dark=Path("low"), light=Path("high"), **wrong))
 
 
 @pytest.mark.parametrize("turns", [True, False])

@@ -118,8 +118,9 @@ class Enhancer:
                 _used(controls, before), before, before, 0, seconds, spread=still, floats=same
             )
         as_released = isinstance(controls, PublishedControls) and controls.published
-        frame = self._frame(photo.height, photo.width, controls)
-        seen = photo if frame is None else Photo(_mirrored(photo.samples, frame))
+        small = self._reduced_as_released(photo, controls)
+        frame = self._frame(small.height, small.width, controls)
+        seen = small if frame is None else Photo(self._mirror(small.samples, frame))
         observation = self.method.observe(seen.samples, controls)
         memory = memory or self.memory or free_memory() // 2
         windows = self._plan(seen, memory)
@@ -128,17 +129,23 @@ class Enhancer:
         if found is not None:
             observation = {**observation, found.control: np.array(found.value, np.float32)}
         draws = _Draws(self._at_once(seen, observation, windows, memory), spread)
-        loose = np.empty(seen.samples.shape, np.float32) if floats else None
-        deep, values, count, deviation = self._run(seen, observation, windows, draws, progress, loose)
+        loose = np.empty(seen.samples.shape, np.float32) if floats or small is not photo else None
+        # Releases truncate to 8 bits.
+        cut = frame is not None
+        deep, values, count, deviation = self._run(
+            seen, observation, windows, draws, progress, loose, cut=cut
+        )
         if frame is not None:
             (top, _), (left, _) = frame
-            # Releases truncate to 8 bits, of which 16 have 257 steps.
-            deep = deep[top : top + photo.height, left : left + photo.width] // 257 * 257
+            inner = slice(top, top + small.height), slice(left, left + small.width)
+            deep = np.ascontiguousarray(deep[inner])
+            deviation = None if deviation is None else deviation[inner]
+            loose = None if loose is None else loose[inner]
+        if small is not photo and loose is not None:
+            loose = self._enlarged_as_released(loose, photo)
+            deep = _in_16_bits(loose, cut=cut).astype(np.uint16)
+        if seen is not photo:
             values = np.bincount(deep.ravel(), minlength=_DEEP + 1)
-            if deviation is not None:
-                deviation = deviation[top : top + photo.height, left : left + photo.width]
-            if loose is not None:
-                loose = loose[top : top + photo.height, left : left + photo.width]
         gain = 1.0 if wanted is None or as_released else solve_gain(values, wanted)
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
@@ -153,6 +160,8 @@ class Enhancer:
             if found.how != "reached":
                 notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
         drawn = None if deviation is None else _to_map(deviation, gain * controls.strength)
+        if not floats:
+            loose = None
         if loose is not None:
             loose = _blend(loose * np.float32(gain), photo, slice(None), controls.strength)
         seconds = time.perf_counter() - started
@@ -311,13 +320,21 @@ class Enhancer:
         draws: _Draws,
         progress: Callable[[float], None] | None,
         loose: Array | None = None,
+        *,
+        cut: bool = False,
     ) -> tuple[NDArray[np.uint16], NDArray[np.int64], int, NDArray[np.uint16] | None]:
         """The network's result, clipped, in 16 bits; how often each value is in it; the number of tiles it took;
         where it is asked for, the samples' deviation, (height, width), in 16 bits.
 
         A second thread puts each result in its place while the engine computes the next. loose: takes the result
-        as it is, not clipped.
+        as it is, not clipped. cut: the values are truncated to 8 bits.
         """
+        if "extent" in observation:
+            sides = [
+                tiles.padded(side, self.method.multiple) + 2 * self.method.border
+                for side in (photo.height, photo.width)
+            ]
+            observation = {**observation, "extent": np.array(sides, np.float32)}
         deep = np.empty(photo.samples.shape, np.uint16)
         values = np.zeros(_DEEP + 1, np.int64)
         deviation = np.empty(deep.shape[:2], np.uint16) if draws.spread else None
@@ -325,7 +342,7 @@ class Enhancer:
 
         def keep(result: Array, spread: Array | None, window: tiles.Window) -> None:
             core = self._core(result, window)
-            values[:] += _keep(core, deep, window)
+            values[:] += _keep(core, deep, window, cut=cut)
             if loose is not None:
                 loose[window.top : window.top + window.height, window.left :][:, : window.width] = core
             if deviation is not None and spread is not None:
@@ -370,6 +387,26 @@ class Enhancer:
         released = getattr(self.method, "released_frame", None)
         as_released = isinstance(controls, PublishedControls) and controls.published
         return released(height, width) if released is not None and as_released else None
+
+    def _mirror(self, samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:
+        """A photo mirrored outwards as the method's release does it."""
+        framed: Any = np.pad(
+            samples, (*frame, (0, 0)), mode=getattr(self.method, "released_mirror", "symmetric")
+        )
+        return framed  # type: ignore[no-any-return]
+
+    def _reduced_as_released(self, photo: Photo, controls: Controls) -> Photo:
+        """The photo itself, or a smaller one where the method's release is asked for and would reduce it."""
+        reduced = getattr(self.method, "released_reduced", None)
+        if reduced is None or not (isinstance(controls, PublishedControls) and controls.published):
+            return photo
+        pixels: Array | None = reduced(photo.samples)
+        return photo if pixels is None else Photo(pixels)
+
+    def _enlarged_as_released(self, result: Array, photo: Photo) -> Array:
+        """What ``_reduced_as_released`` reduced, at the photo's size again."""
+        enlarged: Callable[[Array, int, int], Array] = self.method.released_enlarged  # type: ignore[attr-defined]
+        return enlarged(result, photo.height, photo.width)
 
     def _result(
         self, tile: Array, observation: Observation, window: tiles.Window, draws: _Draws
@@ -462,19 +499,21 @@ def _mean(values: NDArray[np.int64]) -> float:
     return float(np.arange(_DEEP + 1) @ values / values.sum() / _DEEP)
 
 
-def _mirrored(samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:
-    framed: Any = np.pad(samples, (*frame, (0, 0)), mode="symmetric")
-    return framed  # type: ignore[no-any-return]
+def _in_16_bits(values: Array, *, cut: bool) -> Array:
+    """Clipped and rounded; cut: truncated to 8 bits, of which 16 have 257 steps."""
+    clipped = np.clip(values, 0.0, 1.0)
+    deep: Array = np.floor(clipped * np.float32(255)) * 257 if cut else np.rint(clipped * np.float32(_DEEP))
+    return deep
 
 
-def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window) -> NDArray[np.int64]:
+def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window, *, cut: bool) -> NDArray[np.int64]:
     """Write a tile's core, clipped, into its place in 16 bits; gives how often it has each value."""
     place = deep[window.top : window.top + window.height, window.left : window.left + window.width]
     counts = np.zeros(_DEEP + 1, np.int64)
     rows = max(1, (1 << 16) // window.width)  # little at a time: bincount turns what it counts into 64 bits
     for top in range(0, window.height, rows):
         part = slice(top, top + rows)
-        place[part] = np.rint(np.clip(core[part], 0.0, 1.0) * np.float32(_DEEP))
+        place[part] = _in_16_bits(core[part], cut=cut)
         counts += np.bincount(place[part].ravel(), minlength=_DEEP + 1)
     return counts
 

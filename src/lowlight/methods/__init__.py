@@ -109,7 +109,9 @@ class Method(Protocol):
 
     With ``released_frame(height, width)`` a method tells by how many (above, below) rows and (before, after)
     columns its release mirrors a photo outwards before it looks at it; control ``published`` does that too,
-    and truncates to 8 bits.
+    and truncates to 8 bits. ``released_mirror`` is the mode of ``numpy.pad``, if not ``symmetric``. With
+    ``released_reduced(samples)`` it gives the smaller photo, float32 in [0, 1], that its release makes of a large
+    one before that, or None; ``released_enlarged(result, height, width)`` then makes the result the photo's size.
 
     A method that does not condition on lightness may show two things more. With ``lightens`` it names a control,
     a number with bounds that is also observed by that name, and with which the mean of the result rises: where a
@@ -140,15 +142,20 @@ class Method(Protocol):
         """Look once at the whole photo.
 
         A method that conditions on lightness gives it as ``"lightness"``: the value asked for, or for
-        ``auto`` its own prediction. Two names are changed for each tile: ``"origin"`` (2,) becomes the row and
-        column of its first pixel; of ``"sample"`` (n,) the network gets some at a time and gives their pictures
+        ``auto`` its own prediction. Three names are changed: ``"origin"`` (2,) becomes the row and column of a
+        tile's first pixel; ``"extent"`` (2,) the height and width of the whole in multiples, where a copy of the
+        photo is run; of ``"sample"`` (n,) the network gets some at a time and gives their pictures
         one after the other, (batch, 3 * samples, height, width), and the mean of the n results is kept.
         ``sample_bytes`` is then what each further sample takes for one pixel of a tile.
         """
         ...
 
 
-_METHODS = {"dimma": "lowlight.methods.dimma:Dimma", "llflow": "lowlight.methods.llflow:LLFlow"}
+_METHODS = {
+    "dimma": "lowlight.methods.dimma:Dimma",
+    "llflow": "lowlight.methods.llflow:LLFlow",
+    "enlightengan": "lowlight.methods.enlightengan:EnlightenGAN",
+}
 
 
 @lru_cache

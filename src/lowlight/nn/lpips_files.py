@@ -108,13 +108,13 @@ def find_trunk(trunk: Path | None = None, *, cache: Path, net: Name = "vgg", fet
     if trunk is not None:
         if not trunk.is_file():
             raise WeightsError(f"{trunk}: no such file; expected {_describe(file)} or its features alone")
-        _check(trunk)
+        check_hash(trunk)
         return trunk
     folders = [cache, torch_cache()]
     for folder in folders:
         for name in (file.name, features):
             if (folder / name).is_file():
-                _check(folder / name)
+                check_hash(folder / name)
                 return folder / name
     missing = f"{_describe(file)} is in none of: {', '.join(str(folder) for folder in folders)}"
     put = f"put the file, or its features.* alone as {features}, into one of these folders"
@@ -143,7 +143,7 @@ def find_linear(net: Name = "vgg") -> Path:
         raise WeightsError(
             f"LPIPS needs the weights {file.name} of the package lpips 0.1.4: install lowlight[train]"
         )
-    _check(path, file.sha256)
+    check_hash(path, file.sha256)
     return path
 
 
@@ -151,7 +151,7 @@ def _describe(file: File) -> str:
     return f"{file.name} ({file.bytes / 1e6:.0f} MB, SHA-256 {file.sha256}...)"
 
 
-def _check(path: Path, expected: str = "") -> None:
+def check_hash(path: Path, expected: str = "") -> None:
     """Raises WeightsError unless the file's SHA-256 begins as expected, or as its name says."""
     if not expected:
         match = re.search(r"-([0-9a-f]{8,64})$", path.stem)

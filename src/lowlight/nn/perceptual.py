@@ -104,10 +104,10 @@ def load(trunk: Path | None = None, *, cache: Path, net: Name = "vgg") -> Percep
 
 def from_files(trunk: Path, linear: Path, net: Name) -> Perceptual:
     """LPIPS of files that were found. Raises WeightsError for what they lack."""
-    return Perceptual({**_read(trunk), **_read(linear)}, net)
+    return Perceptual({**read_tensors(trunk), **read_tensors(linear)}, net)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a file; nothing of it is executed. Raises WeightsError for whatever is none."""
     try:
         if path.suffix == ".safetensors":

@@ -12,6 +12,8 @@ WINDOW = 11
 SIGMA = 1.5
 SMALLEST = WINDOW
 """Side of the smallest picture that has an SSIM."""
+FLAT = 0.02
+"""Of a picture of unit variance, the variance of a window that counts as flat."""
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -44,6 +46,26 @@ def multiscale_ssim(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
     while len(found) < scales and min(a.shape[2:]) >= 2 * SMALLEST:
         a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
         found.append(ssim(a, b))
+    return torch.stack(found).mean(dim=0)
+
+
+def unlikeness(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
+    """(batch,) 0 to 2: how little two pictures vary together at each place, whatever their light and contrast.
+
+    1 - the correlation within SSIM's window, of each channel at zero mean and unit variance over the picture; the
+    mean over places, channels and scales, as many as the pictures allow. Where both are flat, as noise in the dark is, there is none.
+    """
+    found: list[Tensor] = []
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = (F.instance_norm(each.float(), eps=1e-5) for each in (a, b))
+        while len(found) < scales and (not found or min(a.shape[2:]) >= SMALLEST):
+            rows, columns = (_window(side, a.device) for side in a.shape[2:])
+            means = [rows @ each.contiguous() @ columns.T for each in (a, b, a * a, b * b, a * b)]
+            variances = [(means[2 + k] - means[k] ** 2).clamp(min=0) for k in (0, 1)]
+            covariance = means[4] - means[0] * means[1]
+            deviations = (variances[0] * variances[1] + 1e-8).sqrt()  # no infinite gradient at none
+            found.append(1 - ((covariance + FLAT) / (deviations + FLAT)).mean(dim=(1, 2, 3)))
+            a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return torch.stack(found).mean(dim=0)
 
 

@@ -7,7 +7,7 @@ observes of a photo is known for a crop too, and stays right when the photo's ex
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Protocol
@@ -81,7 +81,20 @@ class Photos(_Spec):
     weight: float = Field(1.0, gt=0)
 
 
-Source = Annotated[Pairs | Exposures | Photos, Field(discriminator="kind")]
+class Unpaired(_Spec):
+    """Dark photos and light ones that do not belong together, of any sizes."""
+
+    kind: Literal["unpaired"] = "unpaired"
+    dark: Path
+    light: Path
+    names: Path | tuple[str, ...] | None = None
+    """Stems of the dark photos to take, or a text file below the root with one a line; default: all."""
+    exclude: tuple[str, ...] = ()
+    """Stems, of both folders."""
+    weight: float = Field(1.0, gt=0)
+
+
+Source = Annotated[Pairs | Exposures | Photos | Unpaired, Field(discriminator="kind")]
 
 
 class Jitter(_Spec):
@@ -190,6 +203,26 @@ class ExposureDrawer:
         )
 
 
+class UnpairedDrawer:
+    """Any dark photo with any light one."""
+
+    def __init__(self, darks: Sequence[Picture], lights: Sequence[Picture]) -> None:
+        self.darks = darks
+        self.lights = lights
+
+    def draw(self, rng: np.random.Generator) -> Pair:
+        """Two photos that differ in size and in what they show."""
+        return self.darks[int(rng.integers(len(self.darks)))], self.lights[
+            int(rng.integers(len(self.lights)))
+        ]
+
+    def pictures(self) -> Iterable[Picture]:
+        return (*self.darks, *self.lights)
+
+    def exposures(self) -> Iterable[Pair]:
+        return ()
+
+
 def _mean(picture: Picture) -> float:
     return float(statistics.histogram_means(picture.counts).mean())
 
@@ -224,24 +257,32 @@ def _photos(folder: Path, exclude: Sequence[str] = ()) -> dict[str, Path]:
 def pair_files(spec: Pairs, root: Path) -> list[tuple[str, Path, Path]]:
     """(stem, dark, light) of all pairs, sorted by stem. Whatever has no partner is an error that names it."""
     dark, light = (_photos(root / folder, spec.exclude) for folder in (spec.dark, spec.light))
+    names = _names(spec, root, dark.keys() | light.keys())
+    _refuse_missing(names, [(root / spec.dark, dark), (root / spec.light, light)])
+    return [(name, dark[name], light[name]) for name in names]
+
+
+def _names(spec: Pairs | Unpaired, root: Path, found: Iterable[str]) -> list[str]:
+    """Stems that a source names, less those that it excludes; where it names none all that were found, sorted."""
     if spec.names is None:
-        names = sorted(dark.keys() | light.keys())
-    elif isinstance(spec.names, tuple):
-        names = [name for name in spec.names if name not in spec.exclude]
-    else:
-        try:
-            text = (root / spec.names).read_text("utf-8-sig")
-        except OSError as error:
-            raise RecipeError(f"{root / spec.names}: expected a list of names: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise RecipeError(f"{root / spec.names}: expected a list of names in UTF-8") from None
-        listed = (line.strip() for line in text.splitlines())
-        names = [name for name in listed if name and name not in spec.exclude]
+        return sorted(found)
+    if isinstance(spec.names, tuple):
+        return [name for name in spec.names if name not in spec.exclude]
     try:
-        pairing.refuse_missing(names, [(root / spec.dark, dark), (root / spec.light, light)])
+        text = (root / spec.names).read_text("utf-8-sig")
+    except OSError as error:
+        raise RecipeError(f"{root / spec.names}: expected a list of names: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise RecipeError(f"{root / spec.names}: expected a list of names in UTF-8") from None
+    listed = (line.strip() for line in text.splitlines())
+    return [name for name in listed if name and name not in spec.exclude]
+
+
+def _refuse_missing(names: Sequence[str], sides: Sequence[tuple[Path, Mapping[str, Path]]]) -> None:
+    try:
+        pairing.refuse_missing(names, sides)
     except UseError as error:
         raise RecipeError(str(error)) from None
-    return [(name, dark[name], light[name]) for name in names]
 
 
 class _Reader:
@@ -252,9 +293,11 @@ class _Reader:
         self.place = place
         self.rng = rng
 
-    def read(self, spec: Pairs | Exposures | Photos) -> Drawer:
+    def read(self, spec: Pairs | Exposures | Photos | Unpaired) -> Drawer:
         if isinstance(spec, Pairs):
             return self.pairs(spec)
+        if isinstance(spec, Unpaired):
+            return self.unpaired(spec)
         if isinstance(spec, Exposures):
             return self.exposures(spec)
         return self.photos(spec)
@@ -300,6 +343,16 @@ class _Reader:
                 twin = darken(light.pixels.cpu().numpy(), spec.darken, self.rng)
                 pairs.append((self.keep(f"{light.name}{_MADE}", twin), light))
         return PairDrawer(pairs, made=True)
+
+    def unpaired(self, spec: Unpaired) -> UnpairedDrawer:
+        dark, light = (_photos(self.root / folder, spec.exclude) for folder in (spec.dark, spec.light))
+        names = _names(spec, self.root, dark)
+        _refuse_missing(names, [(self.root / spec.dark, dark)])
+        if not names:
+            raise RecipeError(f"{self.root / spec.dark}: expected names of photos to train on, found none")
+        return UnpairedDrawer(
+            [self.picture(dark[name]) for name in names], [self.picture(path) for path in light.values()]
+        )
 
     def picture(self, path: Path, counts: Counts | None = None) -> Picture:
         return self.keep(picture_name(path, self.root), read_pixels(path), counts)
@@ -377,8 +430,10 @@ class Mixture:
         """The picture with the shortest side: the largest crop that fits all."""
         return min(self.pictures(), key=lambda picture: min(picture.pixels.shape[:2]))
 
-    def draw(self, rng: np.random.Generator) -> Pair:
-        """A pair of one of the sources."""
+    def draw(self, rng: np.random.Generator, *, apart: bool = False) -> Pair:
+        """A pair of one of the sources. apart: the two need not belong together; else kind ``unpaired`` is refused."""
+        if not apart and any(isinstance(each, UnpairedDrawer) for each in self.sources):
+            raise RecipeError("data.sources: this stage learns from pairs, and kind unpaired has none")
         return self.sources[int(np.searchsorted(self.bounds, rng.random(), side="right"))].draw(rng)
 
     def marks(self) -> set[bytes]:

@@ -456,11 +456,14 @@ class _Run:
 
 
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
-    """average = decay * average + (1 - decay) * network; buffers are copied."""
+    """average = decay * average + (1 - decay) * network, a norm's running statistics too; counters are copied."""
     with torch.no_grad():
         torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
         for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
+            if mine.is_floating_point():
+                mine.lerp_(theirs, 1 - decay)
+            else:
+                mine.copy_(theirs)
 
 
 def _optimizer(player: Player) -> torch.optim.Optimizer:

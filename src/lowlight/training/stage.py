@@ -138,6 +138,10 @@ class Stage(ABC):
         """Small arrays that the method's ``observe`` needs (an estimator, say); kept in the weights' header."""
         return {}
 
+    def indifferent(self) -> list[nn.Parameter]:
+        """Parameters that no loss depends on, by its formula: their gradient is rounding, or nothing."""
+        return []
+
     def measured(self, networks: Mapping[str, nn.Module]) -> dict[str, Array]:
         """More arrays for ``observe``, taken from the networks (or their averages) that users get."""
         return {}
