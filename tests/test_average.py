@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +99,10 @@ def test_export_scores_the_graph_that_it_writes(tmp_path: Path) -> None:
     source = write(tmp_path / "a.safetensors", 0.01)
     command = ["export", str(source), "-o", str(tmp_path / "a-fast.onnx"), "--precision", "int8"]
     command += ["--calibrate", str(tmp_path / "low"), "--photos", "2"]
+    handlers = list(logging.getLogger().handlers)
     done = CliRunner().invoke(app, [*command, "--validate", str(recipe), "--root", str(tmp_path)])
     assert done.exit_code == 0, done.output
+    assert logging.getLogger().handlers == handlers, "the quantizer's words go to the root logger"
     graph = load(tmp_path / "a-fast.onnx")
     found = []
     for name in (tmp_path / "val.txt").read_text().split():

@@ -9,7 +9,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lowlight.nn.structure import gradient_distance, multiscale_ssim, ssim, structure, unlikeness
+from lowlight.nn.structure import (
+    DARK,
+    colour_distance,
+    gradient_distance,
+    multiscale_ssim,
+    ssim,
+    structure,
+    unlikeness,
+)
 
 FIXTURES = Path(__file__).parent / "fixtures" / "metrics"
 
@@ -82,6 +90,21 @@ def test_what_is_alike_but_for_its_light() -> None:
     )
     assert unlikeness(a, 1 - a).item() > 1
     assert unlikeness(a, b).shape == (1,)
+
+
+def test_colour_is_told_from_light() -> None:
+    a = picture("a_ref")
+    tinted = a * torch.tensor([0.5, 1.0, 1.0]).view(1, 3, 1, 1)
+    assert colour_distance(a, a).item() == 0
+    assert colour_distance(a, 0.2 * a).item() < 0.1 * colour_distance(a, tinted).item()
+    red, blue = (
+        torch.tensor(each).view(1, 3, 1, 1).expand(1, 3, 16, 16) for each in ([1.0, 0, 0], [0, 0, 1.0])
+    )
+    # Shares (1 + d/3, d/3, d/3) / (1 + d) with d = DARK: two channels differ by 1 / (1 + d).
+    assert colour_distance(red, blue).item() == pytest.approx(2 / 3 / (1 + DARK), abs=3e-3)
+    # Noise in the dark has no colour.
+    dark, other = (torch.cat([0.01 * noise(seed, 1, 3, 16, 16), a[:, :, :64, :16]], dim=2) for seed in (0, 1))
+    assert colour_distance(dark, other).item() < 0.005
 
 
 def test_flat_pictures_are_alike_with_finite_gradients() -> None:

@@ -12,6 +12,10 @@ WINDOW = 11
 SIGMA = 1.5
 SMALLEST = WINDOW
 """Side of the smallest picture that has an SSIM."""
+SQUARE = 8
+"""Side of the squares whose colours are compared, pixels."""
+DARK = 0.2
+"""Of a picture's mean: what is added to each channel of a square before its colour is taken."""
 FLAT = 0.02
 """Of a picture of unit variance, the variance of a window that counts as flat."""
 
@@ -67,6 +71,22 @@ def unlikeness(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
             found.append(1 - ((covariance + FLAT) / (deviations + FLAT)).mean(dim=(1, 2, 3)))
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return torch.stack(found).mean(dim=0)
+
+
+def colour_distance(a: Tensor, b: Tensor) -> Tensor:
+    """How far the colours of two pictures in [0, 1] are apart, whatever their light: 0 to 2/3.
+
+    The absolute difference of each channel's share in the means of squares of SQUARE pixels, over squares, channels
+    and batch. What is much darker than the picture counts as grey: noise has no colour there.
+    """
+
+    def shares(picture: Tensor) -> Tensor:
+        means = F.avg_pool2d(picture.clamp(min=0), min(SQUARE, *picture.shape[2:]))
+        means = means + DARK * means.mean(dim=(1, 2, 3), keepdim=True) + 1e-3
+        return means / means.sum(dim=1, keepdim=True)
+
+    with torch.autocast(a.device.type, enabled=False):
+        return (shares(a.float()) - shares(b.float())).abs().mean()
 
 
 def gradient_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -7,10 +7,12 @@ height and width are symbolic. A file appears only when the runtime agrees with 
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -213,7 +215,7 @@ def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
             return next(self.feeds, None)
 
     add_pre_process_metadata(model)  # the exporter folded its constants; else the quantizer warns
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _no_root_handler():
         target = Path(folder) / "int8.onnx"
         quantize_static(
             model,
@@ -230,6 +232,17 @@ def _quantize(model: onnx.ModelProto, tiles: Tiles) -> onnx.ModelProto:
         )
         quantized = onnx.load(target)
     return _clean(quantized)
+
+
+@contextmanager
+def _no_root_handler() -> Iterator[None]:
+    """The quantizer writes to the root logger, which without a handler would be given one, for good."""
+    root, silent = logging.getLogger(), logging.NullHandler()
+    root.addHandler(silent)
+    try:
+        yield
+    finally:
+        root.removeHandler(silent)
 
 
 def _feeds(tiles: Iterable[tuple[Array, Observation]], inputs: set[str]) -> Iterator[dict[str, Array]]:

@@ -20,7 +20,7 @@ from lowlight.methods.enlightengan import Config
 from lowlight.methods.enlightengan.critic import Critic
 from lowlight.methods.enlightengan.network import Network
 from lowlight.nn import features
-from lowlight.nn.structure import SMALLEST, unlikeness
+from lowlight.nn.structure import SMALLEST, colour_distance, unlikeness
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture, Pair, Picture, UnpairedDrawer
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
@@ -119,6 +119,8 @@ class Features(stage.Settings):
     """``vgg``: features of VGG-16, whose weights must be had; ``structure``: correlation in small windows, which needs
     none."""
     weight: float = Field(1.0, ge=0)
+    colour: float = Field(0.0, ge=0)
+    """``structure``: times the weight, how much the colours of small squares count, which correlation does not see."""
     input: features.Input = "caffe"
     """``vgg``: which weights, and so what they see: ``caffe``, as released, or ``imagenet``, torchvision's."""
     layer: str = Field("relu5_1", pattern=r"relu([12]_[12]|[345]_[123])")
@@ -292,7 +294,8 @@ class Unpaired(stage.Stage):
         chosen = self.settings.features
         pictures = (fake + 1) / 2, (dark + 1) / 2
         if self.vgg is None:
-            return unlikeness(*pictures).mean()
+            found = unlikeness(*pictures).mean()
+            return found + chosen.colour * colour_distance(*pictures) if chosen.colour else found
         a, b = (self.vgg(each) for each in pictures)
         if chosen.standardised:
             a, b = features.standardised(a), features.standardised(b)
