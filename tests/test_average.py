@@ -93,6 +93,7 @@ def test_the_command_scores_the_mean(tmp_path: Path) -> None:
     assert weights.open_weights(out).header.scores == header.scores
 
 
+@pytest.mark.slow
 def test_export_scores_the_graph_that_it_writes(tmp_path: Path) -> None:
     write_photos(tmp_path)
     recipe = write_recipe(tmp_path, method="dimma", stage="paired", config=TINY.model_dump(mode="json"))

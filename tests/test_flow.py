@@ -88,7 +88,7 @@ def jacobian_log_det(function: Callable[[Tensor], tuple[Tensor, Tensor]], x: Ten
     def flat(values: Tensor) -> Tensor:
         return function(values.reshape(x.shape))[0].flatten()
 
-    jacobian = torch.autograd.functional.jacobian(flat, x.flatten())
+    jacobian = torch.autograd.functional.jacobian(flat, x.flatten(), vectorize=True)
     log_det: Tensor = torch.linalg.slogdet(jacobian)[1]  # type: ignore[arg-type]
     return log_det
 

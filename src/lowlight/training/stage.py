@@ -38,8 +38,16 @@ class Optimizer(Settings):
     epsilon: float = Field(1e-8, gt=0)
 
 
-class Schedule(Settings):
-    """Factor of the rate as a function of the step: a linear warm-up, then a shape over the whole run."""
+class Rates(Settings, ABC):
+    """Factor of the rate as a function of the step."""
+
+    @abstractmethod
+    def factor(self, step: int, total: int) -> float:
+        """step: counted from 0; total: steps of the whole run."""
+
+
+class Schedule(Rates):
+    """A linear warm-up, then a shape over the whole run."""
 
     shape: Literal["constant", "linear", "cosine", "steps"] = "cosine"
     warmup: int = Field(0, ge=0)
@@ -51,7 +59,7 @@ class Schedule(Settings):
     decay: float = Field(0.5, gt=0, le=1)
 
     def factor(self, step: int, total: int) -> float:
-        """step: counted from 0; total: steps of the whole run."""
+        """See ``Rates.factor``."""
         share = step / total
         if self.shape == "cosine":
             factor = self.floor + (1 - self.floor) * (1 + math.cos(math.pi * share)) / 2
@@ -70,7 +78,7 @@ class Player:
 
     parameters: Sequence[nn.Parameter]
     optimizer: Optimizer
-    schedule: Schedule
+    schedule: Rates
 
 
 @dataclass(frozen=True)

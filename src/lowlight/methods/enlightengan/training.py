@@ -23,7 +23,7 @@ from lowlight.nn import features
 from lowlight.nn.structure import SMALLEST, colour_distance, unlikeness
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture, Pair, Picture, UnpairedDrawer
-from lowlight.training.stage import Moment, Optimizer, Player, Schedule
+from lowlight.training.stage import Moment, Optimizer, Player, Rates, Schedule
 
 # The photos of a step
 
@@ -133,7 +133,7 @@ class Features(stage.Settings):
     """``vgg``: pool after the fourth block too, as those weights expect, but not the release."""
 
 
-class Released(Schedule):
+class Released(Rates):
     """The release's schedule: the full rate, then less by the same amount after each epoch."""
 
     epochs: int = Field(ge=1)
@@ -142,7 +142,7 @@ class Released(Schedule):
     """At the end; the first of them still has the full rate."""
 
     def factor(self, step: int, total: int) -> float:
-        """See ``Schedule.factor``."""
+        """See ``Rates.factor``."""
         left = self.epochs - step * self.epochs // total
         return min(1.0, left / self.falling) if self.falling else 1.0
 

@@ -20,7 +20,7 @@ from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture, Pair, PairDrawer, Picture
 from lowlight.training.lightness import learn_lightness
-from lowlight.training.stage import Moment, Optimizer, Player, Schedule
+from lowlight.training.stage import Moment, Optimizer, Player, Rates, Schedule
 
 DIRECTION_PHOTOS = 4
 DIRECTION_SIDE = 128
@@ -29,7 +29,7 @@ DIRECTION_LENGTH = 0.3
 """Root mean square of a direction. Trained weights answer evenly to shifts of up to a tenth, and wildly from a fifth."""
 
 
-class Released(Schedule):
+class Released(Rates):
     """The release's schedule: milestones are shares of the iterations asked for, of which it runs fewer.
 
     In iteration k, counted from 1, the warm-up of W gives k / W, and (W - 1) / W from iteration W on for good.
@@ -37,10 +37,14 @@ class Released(Schedule):
 
     asked: int = Field(ge=1)
     """Iterations asked for."""
+    warmup: int = Field(0, ge=0)
+    """W."""
     milestones: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)
+    decay: float = Field(0.5, gt=0, le=1)
+    """At each milestone."""
 
     def factor(self, step: int, total: int) -> float:
-        """See ``Schedule.factor``."""
+        """See ``Rates.factor``."""
         iteration = step + 1
         factor = self.decay ** sum(iteration >= milestone * self.asked for milestone in self.milestones)
         return factor * (min(iteration, self.warmup - 1) / self.warmup if self.warmup else 1.0)
