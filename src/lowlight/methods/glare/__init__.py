@@ -20,28 +20,28 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class Config(methods.Config):
-    """Sizes of the network. The defaults are the published one's."""
+    """Sizes of the network. The defaults take a tenth of what the published one's do, which ``PUBLISHED`` has."""
 
-    channels: Count = 128
-    """Of encoders and decoders at full size."""
+    channels: Count = 40
+    """Of encoders and decoders at full size. Published: 128."""
     multipliers: tuple[Count, ...] = Field((1, 2, 4), min_length=2)
     """Of the channels, one a level; each level halves the sides."""
     blocks: Count = 2
     """Residual blocks of an encoder's level; a decoder's has one more."""
-    groups: Count = 32
-    """Of the norms; of the channels of every level, whose number it divides."""
-    attention: tuple[int, ...] = (2,)
-    """Levels, from 0, with attention after each block; between encoder and decoder there always is one."""
-    codes: Count = 8192
-    """In the codebook."""
+    groups: Count = 8
+    """Of the norms; of the channels of every level, whose number it divides. Published: 32."""
+    attention: tuple[int, ...] = ()
+    """Levels, from 0, with attention after each block; at the smallest size there always is one. Published: 2."""
+    codes: Count = 2048
+    """In the codebook. Published: 8192."""
     flows: Count = 2
     """Parts of the flow, each of plain and conditioned steps."""
     plain_steps: int = Field(2, ge=0)
     """Steps without condition, first in each part."""
-    steps: int = Field(12, ge=0)
-    """Conditioned steps of each part."""
-    hidden: Count = 64
-    """Channels inside a step's networks."""
+    steps: int = Field(8, ge=0)
+    """Conditioned steps of each part. Published: 12."""
+    hidden: Count = 32
+    """Channels inside a step's networks. Published: 64."""
     condition: Count = 64
     """Channels of the flow's condition."""
     deform_groups: Count = 4
@@ -65,6 +65,9 @@ class Config(methods.Config):
                 f"attention: expected levels from 0 to {len(widths) - 1}, got {list(self.attention)}"
             )
         return self
+
+
+PUBLISHED = Config(channels=128, groups=32, attention=(2,), codes=8192, steps=12, hidden=64)
 
 
 class Controls(methods.PublishedControls):

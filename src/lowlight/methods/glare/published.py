@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lowlight import methods
 from lowlight.errors import WeightsError
 from lowlight.methods import Imported
-from lowlight.methods.glare import Config
+from lowlight.methods.glare import PUBLISHED, Config
 
 UNUSED = re.compile(r"(flowUpsamplerNet\.f|deformable_decoder\.(?:conv_out|scale|bias|enc))\..+")
 """Tensors that every checkpoint has and the release never reads."""
@@ -128,6 +128,11 @@ def read(
         ],
         notes=[
             f"left out: {len(left)} tensors ({', '.join(sorted(set(left.values())))})",
+            *(
+                []
+                if "groups" in sets
+                else [f"norms in {config.groups} groups: the files do not tell; --set groups=N"]
+            ),
             "its codebook has possibly seen the reference pictures of LOL's and LOL-v2-real's tests: scores on them flatter",
             "sees the whole photo at once: see its page for memory and time",
         ],
@@ -160,6 +165,7 @@ def derive_config(tensors: Mapping[str, NDArray[Any]]) -> Config:
     return Config.model_construct(
         channels=channels,
         multipliers=tuple(width // channels for width in widths),
+        groups=PUBLISHED.groups,
         blocks=len(numbers(r"RRDB\.encoder\.down\.0\.block\.(\d+)\.")),
         attention=tuple(numbers(r"RRDB\.encoder\.down\.(\d+)\.attn\.")),
         codes=shape("quantize.embedding.weight")[0],
@@ -168,6 +174,8 @@ def derive_config(tensors: Mapping[str, NDArray[Any]]) -> Config:
         steps=len(conditioned) // flows,
         hidden=hidden,
         condition=condition,
-        deform_groups=shape("deformable_decoder.warp.0.dcn.conv_offset.bias")[0] // 27 if mixing else 4,
+        deform_groups=shape("deformable_decoder.warp.0.dcn.conv_offset.bias")[0] // 27
+        if mixing
+        else PUBLISHED.deform_groups,
         mixing=mixing,
     )
