@@ -760,7 +760,7 @@ def test_a_folder_is_its_checkpoint_and_its_arrays(tmp_path: Path) -> None:
         assert np.array_equal(found.tensors[name], array)
     assert found.hashes.keys() == {"mdn.pt", "mean.npy", "std.npy", "n.npy"}
     np.save(tmp_path / "a.npy", np.ones(2))
-    with pytest.raises(WeightsError, match=r"a\.npy: mdn\.pt has a tensor of this name already"):
+    with pytest.raises(WeightsError, match=r"a\.npy: mdn\.pt has a tensor of this name already: 'a'"):
         read_checkpoint(tmp_path)
 
 
@@ -796,11 +796,23 @@ def test_a_folders_arrays_are_files(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
 
 
-def test_a_folder_needs_one_checkpoint(tmp_path: Path) -> None:
-    assert "expected one .pt, .pth or .ckpt file in the folder, found none" in refused(tmp_path)
-    for name in ("a.pt", "b.pth"):
-        save({"a": torch.ones(2)}, tmp_path / name)
-    assert "found a.pt, b.pth" in refused(tmp_path)
+def test_a_folder_needs_a_checkpoint(tmp_path: Path) -> None:
+    assert "expected a .pt, .pth, .ckpt or .pkl file in the folder, found none" in refused(tmp_path)
+
+
+def test_a_checkpoint_may_come_in_parts_that_share_no_name(tmp_path: Path) -> None:
+    save({"module.a": torch.ones(2)}, tmp_path / "net.pth")
+    save({"state_dict": {"b": torch.zeros(3)}, "hyper_parameters": {"head": "x"}}, tmp_path / "other.pkl")
+    found = read_checkpoint(tmp_path)
+    assert {name: each.tolist() for name, each in found.tensors.items()} == {"a": [1, 1], "b": [0, 0, 0]}
+    assert found.settings == {"head": "x"}
+    assert found.hashes.keys() == {"net.pth", "other.pkl"}
+    save({"a": torch.ones(2)}, tmp_path / "older.pth")
+    words = (
+        r"older\.pth: net\.pth has a tensor of this name already: 'a'; expected the files of one checkpoint"
+    )
+    with pytest.raises(WeightsError, match=words):
+        read_checkpoint(tmp_path)
 
 
 def test_a_storage_that_many_tensors_share_is_checked_once(

@@ -18,7 +18,7 @@ from lowlight.engines.torch import TorchEngine, load_network
 from lowlight.enhancer import Enhancer
 from lowlight.errors import WeightsError
 from lowlight.importing import import_checkpoint
-from lowlight.methods.enlightengan import Config, EnlightenGAN, receptive_field
+from lowlight.methods.enlightengan import Config, Controls, EnlightenGAN, receptive_field
 from lowlight.methods.enlightengan.network import Network, attention_map, enlarge
 from lowlight.methods.enlightengan.published import matches, read
 from lowlight.photo import Photo
@@ -80,10 +80,10 @@ def test_generator(network: Network, expected: Numbers, aligned: bool, told: boo
 @pytest.mark.parametrize("aligned", [True, False])
 def test_odd_sizes_are_mirrored_as_released(network: Network, expected: Numbers, aligned: bool) -> None:
     changed = other(network, align_corners=aligned)
-    rows, columns = EnlightenGAN(changed.config, {}).released_frame(50, 71)
-    assert (rows, columns) == ((7, 7), (4, 5))
+    frame = EnlightenGAN(changed.config, {}).released_frame(50, 71, Controls())
+    assert (frame.rows, frame.columns) == ((7, 7), (4, 5))
     x = picture("odd", height=50, width=71).numpy()
-    padded = torch.from_numpy(np.pad(x, ((0, 0), (0, 0), rows, columns), mode="reflect"))
+    padded = torch.from_numpy(np.pad(x, ((0, 0), (0, 0), frame.rows, frame.columns), mode=frame.mode))
     bottom: list[Tensor] = []
     hook = changed.downs[-1].register_forward_hook(lambda _layer, _inputs, result: bottom.append(result))
     with torch.no_grad():

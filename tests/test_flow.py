@@ -44,10 +44,14 @@ CASES = {
     "mix": Case(lambda: Mix(5), (5, 2, 3)),
     "injection": Case(lambda: Injection(4, 3, 5), (4, 3, 2), ((3, 3, 2),)),
     "coupling": Case(lambda: Coupling(4, 3, 5), (4, 3, 2), ((3, 3, 2),)),
+    "coupling of three": Case(lambda: Coupling(3, 2, 5), (3, 3, 2), ((2, 3, 2),)),
     "plain step": Case(lambda: Step(4, None, 5), (4, 3, 2), ((3, 3, 2),)),
     "step": Case(lambda: Step(4, 3, 5), (4, 3, 2), ((3, 3, 2),)),
     "level": Case(lambda: Level(3, 2, 5, plain=1, steps=2), (3, 4, 4), ((2, 2, 2),)),
     "flow": Case(lambda: Flow(3, 2, 5, plain=1, steps=1, levels=2), (3, 4, 4), ((2, 2, 2), (2, 1, 1))),
+    "flow of one size": Case(
+        lambda: Flow(3, 2, 5, plain=1, steps=1, levels=2, factor=1), (3, 3, 2), ((2, 3, 2), (2, 3, 2))
+    ),
 }
 
 

@@ -15,7 +15,7 @@ from lowlight.engines.onnx import OnnxEngine
 from lowlight.engines.torch import TorchEngine
 from lowlight.enhancer import Enhancer
 from lowlight.errors import ControlError, EngineError, WeightsError
-from lowlight.methods.llflow import Config, LLFlow, receptive_field
+from lowlight.methods.llflow import Config, Controls, LLFlow, receptive_field
 from lowlight.methods.llflow.network import Network
 from lowlight.methods.llflow.training import Flow, lighter_direction
 from lowlight.photo import Photo
@@ -50,10 +50,9 @@ def dark(height: int, width: int) -> np.ndarray:
 def test_published_front_end(name: str) -> None:
     expected = numbers("padding")
     samples = expected[f"{name}_dark"]
-    frame = LLFlow.released_frame(*samples.shape[:2])
-    assert [side for axis in frame for side in axis] == expected[f"{name}_pads"].tolist()
-    above_below, before_after = frame
-    padded = np.pad(samples, (above_below, before_after, (0, 0)), mode="symmetric")
+    frame = LLFlow.released_frame(*samples.shape[:2], Controls())
+    assert [*frame.rows, *frame.columns] == expected[f"{name}_pads"].tolist()
+    padded = np.pad(samples, (frame.rows, frame.columns, (0, 0)), mode=frame.mode)
     assert np.array_equal(padded, expected[f"{name}_padded"])
     equalised = np.stack(
         [
@@ -66,7 +65,7 @@ def test_published_front_end(name: str) -> None:
     network = published()
     with torch.no_grad():
         whole = network.folded()(picture(padded), **observed(padded))[0].numpy()
-    (top, _), (left, _) = frame
+    (top, _), (left, _) = frame.rows, frame.columns
     enhanced = whole[:, top : top + samples.shape[0], left : left + samples.shape[1]]
     np.testing.assert_allclose(enhanced, expected[f"{name}_enhanced"], rtol=0, atol=5e-5)
     enhancer = Enhancer(LLFlow(network.config, {}), TorchEngine(network.folded()))

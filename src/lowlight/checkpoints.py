@@ -40,6 +40,7 @@ MAX_DEPTH = 32
 MAGIC = 0x1950A86A20F9469CFC6C
 """What a checkpoint from before 1.6 begins with, pickled."""
 
+_SUFFIXES = (".pt", ".pth", ".ckpt", ".pkl")
 _BFLOAT16 = "bfloat16"
 _STORAGES = {
     "torch.FloatStorage": "f4",
@@ -89,8 +90,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint's tensors and settings.
 
     Takes files of ``torch.save`` (a state dict, also under the key ``state_dict``) and of Lightning, or a
-    folder with one of them and ``.npy`` arrays, which become tensors by their stems. Raises WeightsError, in one
-    line that names the file, for all else.
+    folder with the parts of one, such files and ``.npy`` arrays, which become tensors by their stems. Raises
+    WeightsError, in one line that names the file, for all else.
     """
     if path.is_dir():
         return _read_folder(path)
@@ -105,24 +106,37 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def _read_folder(folder: Path) -> Checkpoint:
-    """The authors' dimmers come so: ``mdn.pt`` with ``mean.npy`` and ``std.npy``."""
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".pt", ".pth", ".ckpt"))
-    if len(files) != 1:
-        found = ", ".join(shown(file.name) for file in files) or "none"
-        raise WeightsError(
-            f"{shown(folder)}: expected one .pt, .pth or .ckpt file in the folder, found {found}"
-        )
-    checkpoint = read_checkpoint(files[0])
+    """The authors' dimmers come so: ``mdn.pt`` with ``mean.npy`` and ``std.npy``; others in two checkpoints."""
+    files = sorted(file for file in folder.iterdir() if file.suffix in _SUFFIXES)
+    if not files:
+        expected = f"{', '.join(_SUFFIXES[:-1])} or {_SUFFIXES[-1]}"
+        raise WeightsError(f"{shown(folder)}: expected a {expected} file in the folder, found none")
+    whole = Checkpoint({}, {}, {})
+    held: dict[str, str] = {}
+
+    def take(file: Path, tensors: Tensors, hashes: dict[str, str]) -> None:
+        for name, tensor in tensors.items():
+            if name in whole.tensors:
+                raise WeightsError(
+                    f"{shown(file)}: {held[name]} has a tensor of this name already: {_word(name)}; "
+                    "expected the files of one checkpoint alone in the folder"
+                )
+            whole.tensors[name] = tensor
+            held[name] = file.name
+        whole.hashes.update(hashes)
+
+    for file in files:
+        part = read_checkpoint(file)
+        take(file, part.tensors, part.hashes)
+        whole.settings.update(part.settings)
     for file in sorted(folder.glob("*.npy")):
         data = _read(file)
-        if file.stem in checkpoint.tensors:
-            raise WeightsError(f"{shown(file)}: {files[0].name} has a tensor of this name already")
         try:
-            checkpoint.tensors[file.stem] = _read_npy(data)
+            array = _read_npy(data)
         except WeightsError as error:
             raise WeightsError(f"{shown(file)}: {error}") from None
-        checkpoint.hashes[file.name] = hashlib.sha256(data).hexdigest()
-    return checkpoint
+        take(file, {file.stem: array}, {file.name: hashlib.sha256(data).hexdigest()})
+    return whole
 
 
 def _read(path: Path) -> bytes:

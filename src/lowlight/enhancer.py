@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import ControlError, EngineError, PhotoError, UseError
-from lowlight.methods import Array, Controls, Method, Observation, PublishedControls, Samples
+from lowlight.methods import Array, Controls, Frame, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo, to_float
 from lowlight.plan import target_of
 from lowlight.search import Found, find_value
@@ -130,13 +130,12 @@ class Enhancer:
             observation = {**observation, found.control: np.array(found.value, np.float32)}
         draws = _Draws(self._at_once(seen, observation, windows, memory), spread)
         loose = np.empty(seen.samples.shape, np.float32) if floats or small is not photo else None
-        # Releases truncate to 8 bits.
-        cut = frame is not None
+        cut = frame is not None and frame.truncated
         deep, values, count, deviation = self._run(
             seen, observation, windows, draws, progress, loose, cut=cut
         )
         if frame is not None:
-            (top, _), (left, _) = frame
+            (top, _), (left, _) = frame.rows, frame.columns
             inner = slice(top, top + small.height), slice(left, left + small.width)
             deep = np.ascontiguousarray(deep[inner])
             deviation = None if deviation is None else deviation[inner]
@@ -232,7 +231,7 @@ class Enhancer:
     def memory_for(self, height: int, width: int, itemsize: int, controls: Controls) -> int:
         """Bytes that a photo takes while it is enhanced, itself included, in tiles of the preferred size."""
         if (frame := self._frame(height, width, controls)) is not None:
-            height, width = height + sum(frame[0]), width + sum(frame[1])
+            height, width = height + sum(frame.rows), width + sum(frame.columns)
         whole = self._padded(height, width)
         if self.method.halo is not None:
             whole = min(whole, (tiles.PREFERRED + 2 * self.method.halo + self.method.multiple) ** 2)
@@ -377,22 +376,15 @@ class Enhancer:
                     progress(done / (photo.height * photo.width))
         return deep, values, count, deviation
 
-    def _frame(
-        self, height: int, width: int, controls: Controls
-    ) -> tuple[tuple[int, int], tuple[int, int]] | None:
-        """Rows and columns that the method's release mirrors a photo outwards by, before it looks at it.
-
-        None where the release is not asked for.
-        """
+    def _frame(self, height: int, width: int, controls: Controls) -> Frame | None:
+        """What the method's release puts around a photo; None where the release is not asked for."""
         released = getattr(self.method, "released_frame", None)
         as_released = isinstance(controls, PublishedControls) and controls.published
-        return released(height, width) if released is not None and as_released else None
+        return released(height, width, controls) if released is not None and as_released else None
 
-    def _mirror(self, samples: Samples, frame: tuple[tuple[int, int], tuple[int, int]]) -> Samples:
-        """A photo mirrored outwards as the method's release does it."""
-        framed: Any = np.pad(
-            samples, (*frame, (0, 0)), mode=getattr(self.method, "released_mirror", "symmetric")
-        )
+    def _mirror(self, samples: Samples, frame: Frame) -> Samples:
+        """A photo with what the method's release puts around it."""
+        framed: Any = np.pad(samples, (frame.rows, frame.columns, (0, 0)), mode=frame.mode)
         return framed  # type: ignore[no-any-return]
 
     def _reduced_as_released(self, photo: Photo, controls: Controls) -> Photo:

@@ -329,7 +329,10 @@ def described_model(system: Network, weights: Weights, **options: Any) -> System
     ran_on = {"engine": type(engine).__module__.rpartition(".")[2], "device": engine.device}
     saved = {"round": "rounded to 8 bits as users get it", "truncate": "truncated to 8 bits"}[system.rounding]
     if system.as_released and hasattr(system.enhancer.method, "released_frame"):
-        saved = "truncated to 8 bits as users get it, by control published"
+        frame = system.enhancer.method.released_frame(1, 1, system.enhancer.controls(**system.controls))
+        saved = (
+            f"{'truncated' if frame.truncated else 'rounded'} to 8 bits as users get it, by control published"
+        )
     return System(
         kind="model",
         name=weights.path.stem,

@@ -66,6 +66,20 @@ class Config(BaseModel):
 
 
 @dataclass(frozen=True)
+class Frame:
+    """How a method's release looks at a photo: enlarged outwards, its result in 8 bits."""
+
+    rows: tuple[int, int]
+    """Above and below."""
+    columns: tuple[int, int]
+    """Before and after."""
+    mode: Literal["symmetric", "reflect"] = "symmetric"
+    """What is outside, as ``numpy.pad`` has it."""
+    truncated: bool = True
+    """The result is cut to whole levels, or rounded."""
+
+
+@dataclass(frozen=True)
 class Imported:
     """What a method's room ``published`` makes of the authors' checkpoint; `lowlight import` writes it down.
 
@@ -107,10 +121,9 @@ class Method(Protocol):
     A network with ``folded()`` gives by it a module of the same ``forward`` that users run and export writes:
     what only training needs is multiplied into its weights.
 
-    With ``released_frame(height, width)`` a method tells by how many (above, below) rows and (before, after)
-    columns its release mirrors a photo outwards before it looks at it; control ``published`` does that too,
-    and truncates to 8 bits. ``released_mirror`` is the mode of ``numpy.pad``, if not ``symmetric``. With
-    ``released_reduced(samples)`` it gives the smaller photo, float32 in [0, 1], that its release makes of a large
+    With ``released_frame(height, width, controls)`` a method tells the ``Frame`` that its release puts around a photo
+    before it looks at it; control ``published`` does that too.
+    With ``released_reduced(samples)`` it gives the smaller photo, float32 in [0, 1], that its release makes of a large
     one before that, or None; ``released_enlarged(result, height, width)`` then makes the result the photo's size.
 
     A method that does not condition on lightness may show two things more. With ``lightens`` it names a control,
@@ -155,6 +168,7 @@ _METHODS = {
     "dimma": "lowlight.methods.dimma:Dimma",
     "llflow": "lowlight.methods.llflow:LLFlow",
     "enlightengan": "lowlight.methods.enlightengan:EnlightenGAN",
+    "glare": "lowlight.methods.glare:GLARE",
 }
 
 

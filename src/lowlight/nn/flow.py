@@ -158,17 +158,17 @@ class _Coupled:
     early: Tensor | None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = x.tensor_split(2, dim=1)
+        kept, changed = x.tensor_split([self.layer.net.own], dim=1)
         changed, log_det = self._affine(kept).forward(changed)
         return torch.cat([kept, changed], dim=1), log_det
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = z.tensor_split(2, dim=1)
+        kept, changed = z.tensor_split([self.layer.net.own], dim=1)
         changed, log_det = self._affine(kept).inverse(changed)
         return torch.cat([kept, changed], dim=1), log_det
 
     def by_place(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        kept, changed = x.tensor_split(2, dim=1)
+        kept, changed = x.tensor_split([self.layer.net.own], dim=1)
         changed, log_det = self._affine(kept).by_place(changed)
         return torch.cat([kept, changed], dim=1), log_det
 
@@ -368,11 +368,14 @@ class Injection(nn.Module):
 
 
 class Coupling(nn.Module):
-    """An affine map of the second half of the channels, from the condition and the first half, which stays."""
+    """An affine map of the second half of the channels, from the condition and the first half, which stays.
+
+    Of an odd number the first half is the smaller one.
+    """
 
     def __init__(self, channels: int, condition: int, hidden: int) -> None:
         super().__init__()
-        self.net = ConditionNet(channels // 2, condition, hidden, channels // 2)
+        self.net = ConditionNet(channels // 2, condition, hidden, channels - channels // 2)
 
     def forward(self, condition: Tensor, *, early: Tensor | None = None) -> Map:
         """condition: as for ``Injection``."""
@@ -405,14 +408,17 @@ class Step(nn.Module):
 
 
 class Level(nn.Module):
-    """A squeeze by two, then steps: first those without condition, then the conditioned ones."""
+    """A squeeze, then steps: first those without condition, then the conditioned ones."""
 
-    def __init__(self, channels: int, condition: int, hidden: int, plain: int, steps: int) -> None:
-        """channels: of the input; the level works on four times as many."""
+    def __init__(
+        self, channels: int, condition: int, hidden: int, plain: int, steps: int, factor: int = 2
+    ) -> None:
+        """channels: of the input; the level works on factor^2 times as many."""
         super().__init__()
-        self.squeeze = Squeeze()
+        self.squeeze = Squeeze(factor)
         self.steps: Sequence[Step] = nn.ModuleList(  # type: ignore[assignment]
-            Step(4 * channels, None if index < plain else condition, hidden) for index in range(plain + steps)
+            Step(factor**2 * channels, None if index < plain else condition, hidden)
+            for index in range(plain + steps)
         )
 
     def nets(self) -> list[ConditionNet]:
@@ -420,7 +426,7 @@ class Level(nn.Module):
         return [net for step in self.steps for net in step.nets()]
 
     def forward(self, condition: Tensor) -> Map:
-        """condition: at half the size of the input."""
+        """condition: at the size after the squeeze."""
         pieces: Iterator[Tensor] = iter(())
         if folded := [net.early() for net in self.nets()]:
             # What all networks see of the condition first, in one wide convolution.
@@ -434,18 +440,20 @@ class Level(nn.Module):
 
 
 class Flow(nn.Module):
-    """Levels that halve the size: a picture to a latent of as many numbers, at 1 / 2^levels of its size."""
+    """Levels that reduce the size: a picture to a latent of as many numbers, at 1 / factor^levels of its size."""
 
     def __init__(
-        self, channels: int, condition: int, hidden: int, plain: int, steps: int, levels: int
+        self, channels: int, condition: int, hidden: int, plain: int, steps: int, levels: int, factor: int = 2
     ) -> None:
+        """factor: 1 leaves the size as it is."""
         super().__init__()
         self.levels: Sequence[Level] = nn.ModuleList(  # type: ignore[assignment]
-            Level(channels * 4**index, condition, hidden, plain, steps) for index in range(levels)
+            Level(channels * factor ** (2 * index), condition, hidden, plain, steps, factor)
+            for index in range(levels)
         )
 
     def forward(self, conditions: Sequence[Tensor]) -> Map:
-        """conditions: one a level, at half, quarter, ... of the picture's size."""
+        """conditions: one a level, at the sizes after their squeezes."""
         maps = [level(u) for level, u in zip(self.levels, conditions, strict=True)]
         return Chain(maps, [f"level {index + 1}" for index in range(len(maps))])
 

@@ -32,6 +32,7 @@ class InverseFlow(nn.Module):
 class _InverseLevel(nn.Module):
     def __init__(self, level: Level) -> None:
         super().__init__()
+        self.factor = level.squeeze.factor
         folded = [net.early() for net in level.nets()]
         self.early = None
         if folded:
@@ -49,7 +50,7 @@ class _InverseLevel(nn.Module):
         for step in self.steps:
             taken = [pieces.pop() for _ in range(step.nets)][::-1]
             z = step(z, *taken)
-        return _each(lambda x: F.pixel_shuffle(x, 2), z)
+        return z if self.factor == 1 else _each(lambda x: F.pixel_shuffle(x, self.factor), z)
 
 
 class _InverseStep(nn.Module):
@@ -59,6 +60,7 @@ class _InverseStep(nn.Module):
         if step.injection is not None and step.coupling is not None:
             self.injection = _Net(step.injection.net)
             self.coupling = _Net(step.coupling.net)
+            self.own = step.coupling.net.own
         weight, logs, bias = (
             each.detach().double() for each in (step.mix.weight, step.norm.logs, step.norm.bias)
         )
@@ -67,7 +69,7 @@ class _InverseStep(nn.Module):
 
     def forward(self, z: Tensor, *early: Tensor) -> Tensor:
         if early:
-            kept, changed = z.tensor_split(2, dim=2)
+            kept, changed = z.tensor_split([self.own], dim=2)
             shift, scale = self.coupling(early[1], kept)
             z = torch.cat([kept, changed / scale - shift], dim=2)
             shift, scale = self.injection(early[0])

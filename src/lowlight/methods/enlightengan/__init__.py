@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from lowlight import methods
-from lowlight.methods import Array, Observation, Samples
+from lowlight.methods import Array, Frame, Observation, Samples
 from lowlight.photo import to_float
 
 WIDEST = 2200
@@ -64,7 +64,6 @@ class EnlightenGAN:
     Config: ClassVar[type[methods.Config]] = Config
     border = 0
     lightens: ClassVar[str] = "residual"
-    released_mirror: ClassVar[str] = "reflect"
 
     def __init__(self, config: _Config, arrays: Mapping[str, Array]) -> None:
         """arrays: none are needed."""
@@ -88,10 +87,10 @@ class EnlightenGAN:
             values["extent"] = [-(-side // self.multiple) * self.multiple for side in samples.shape[:2]]
         return {name: np.array(value, np.float32) for name, value in values.items()}
 
-    def released_frame(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows above and below, columns before and after, that the release mirrors outwards to multiples of 16."""
+    def released_frame(self, height: int, width: int, _controls: methods.Controls) -> Frame:
+        """What the release mirrors outwards to multiples of 16."""
         rows, columns = (-side % self.multiple for side in (height, width))
-        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+        return Frame((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), mode="reflect")
 
     @staticmethod
     def released_reduced(samples: Samples) -> Array | None:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from lowlight import equalise, estimator, methods, statistics
 from lowlight.errors import WeightsError
-from lowlight.methods import Array, Observation, Samples
+from lowlight.methods import Array, Frame, Observation, Samples
 
 SEED_WORD = 1000
 """A seed goes to the network in two words."""
@@ -157,13 +157,13 @@ class LLFlow:
         }
 
     @staticmethod
-    def released_frame(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        """Rows above and below, columns before and after, that the release mirrors outwards, always some.
+    def released_frame(height: int, width: int, _controls: methods.Controls) -> Frame:
+        """What the release mirrors outwards, always some.
 
         Sides become multiples of 16; what is equalised counts the mirrored pixels too.
         """
         rows, columns = (16 - side % 16 for side in (height, width))
-        return (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2)
+        return Frame((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
 
 
 def receptive_field(config: Config) -> int:
