@@ -325,8 +325,6 @@ def tiny(**changes: Any) -> Network:
     with torch.no_grad():
         for each in network.parameters():
             each.add_(0.3 * torch.randn_like(each) if each.ndim > 2 else 0.05 * torch.randn_like(each))
-        for warp in network.decoding.mixing.warps if network.decoding.mixing is not None else ():
-            warp.dcn.bias.add_(0.4)  # type: ignore[union-attr, operator]  # a mean that can be divided by
     return network
 
 

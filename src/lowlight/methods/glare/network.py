@@ -21,6 +21,8 @@ DARKEST = 0.001
 """Added to the dark photo, so that its logarithm is finite."""
 FLATTEST = 1e-6
 """Means closer to zero are taken as this far from it where they are divided by."""
+FIRST_MEAN = 0.4
+"""Of what is warped, at first: the release's is near zero, and divided by, so that errors grow a hundred times."""
 FIRST_SHARES = (-0.6, -1.0)
 """Logits of the dark photo's share at first, at full size and below."""
 
@@ -65,6 +67,7 @@ class Warp(nn.Module):
         super().__init__()
         self.offset = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.dcn = DeformConv(channels, channels, groups)
+        nn.init.constant_(self.dcn.bias, FIRST_MEAN)
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x, code: (batch, channels, h, w)."""
