@@ -21,8 +21,14 @@ FIXTURES = Path(__file__).parent / "fixtures" / "glare"
 
 
 def numbers(name: str) -> dict[str, Tensor]:
-    """All arrays of one of the fixture's files."""
-    return {key: torch.from_numpy(array) for key, array in np.load(FIXTURES / f"{name}.npz").items()}
+    """All arrays of numbers of one of the fixture's files."""
+    arrays = np.load(FIXTURES / f"{name}.npz")
+    return {key: torch.from_numpy(array) for key, array in arrays.items() if array.dtype.kind != "U"}
+
+
+def names(name: str) -> list[str]:
+    """The tensors whose gradients and steps one of the files sums up, in its order."""
+    return str(np.load(FIXTURES / f"{name}.npz")["names"]).split("\n")
 
 
 def _rows(weights: str) -> list[Any]:
@@ -42,6 +48,16 @@ def tensors(weights: str = "weights_narrow") -> dict[str, NDArray[Any]]:
         key: fill.tensor(key, shape, scale, offset)
         for key, shape, scale, offset in _rows(weights)
         if not key.startswith("features.")
+    }
+
+
+@cache
+def vgg_tensors() -> dict[str, Tensor]:
+    """Those of the loss' network, VGG-16 up to relu3_3."""
+    return {
+        key: torch.from_numpy(fill.tensor(key, shape, scale, offset))
+        for key, shape, scale, offset in _rows("weights_narrow")
+        if key.startswith("features.")
     }
 
 

@@ -354,7 +354,7 @@ def stage_of(tiny: Tiny, name: str, folder: Path) -> tuple[Stage, Mixture]:
     data = Mixture([(PairDrawer([pair(96, 96)]), 1.0)])
     found = methods.room(tiny.method.name, "training").stages[name]
     torch.manual_seed(0)
-    config = smallest.config(tiny.method.name, found.part)
+    config = smallest.config(tiny.method.name, found)
     return found(config, smallest.settings(found, folder), data, torch.device("cpu")), data
 
 

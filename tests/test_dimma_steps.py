@@ -292,9 +292,9 @@ def test_no_trunk_no_training_unless_the_recipe_chooses_structure(
 ) -> None:
     monkeypatch.setenv("LOWLIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    net = lpips_files.NETS["vgg"]
-    nowhere = replace(net.trunk, url=(tmp_path / "nowhere").as_uri())
-    monkeypatch.setitem(lpips_files.NETS, "vgg", replace(net, trunk=nowhere))
+    trunk = lpips_files.TRUNKS["vgg"]
+    nowhere = replace(trunk.file, url=(tmp_path / "nowhere").as_uri())
+    monkeypatch.setitem(lpips_files.TRUNKS, "vgg", replace(trunk, file=nowhere))
     with pytest.raises(WeightsError, match=r"vgg16-397923af\.pth \(553 MB.*cache.*hub"):
         stage("tiled")
     assert terms(stage("tiled", losses={"lpips": 0, "structure": 0.1}), batch()).keys() == {

@@ -35,7 +35,7 @@ from lowlight.methods.enlightengan.training import (
     relative,
     relative_of_generator,
 )
-from lowlight.nn.features import CAFFE_MEAN, VGG16
+from lowlight.nn.features import CAFFE_MEAN, VGG
 from lowlight.training.checkpoint import Checkpoint
 from lowlight.training.data import Mixture, Pair, Picture, UnpairedDrawer
 from lowlight.training.loop import fit
@@ -58,9 +58,9 @@ class TinyFeatures(nn.Module):
         self.requires_grad_(False)
         self.mean = mean
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> list[Tensor]:
         x = 255 * picture.flip(1) - torch.tensor(self.mean, dtype=picture.dtype)[:, None, None]
-        return F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(x)), 2)))
+        return [F.relu(self.conv2(F.max_pool2d(F.relu(self.conv1(x)), 2)))]
 
 
 def critic(part: str) -> Critic:
@@ -144,17 +144,17 @@ def test_what_is_preserved_by_vgg() -> None:
     made, dark = (batch_of(each, 64, 64, 0, high) for each, high in (("sfpout", 0.9), ("sfpin", 0.4)))
     for name, changes in SFP:
         chosen = Features(**changes)
-        vgg = VGG16(
+        vgg = VGG(
             state,
             seen_as="caffe",
-            layer=chosen.layer,
-            subtract_mean=chosen.subtract_mean,
+            layers=[chosen.layer],
+            centred=chosen.subtract_mean,
             pool_4=chosen.pool_4,
         )
         with torch.no_grad():
             close(stage_with(vgg, **changes).distance(made, dark), expected[f"SFP_vgg16{name}"], 1e-6)
             if not name:
-                features = vgg((dark[:1] + 1) / 2)
+                (features,) = vgg((dark[:1] + 1) / 2)
                 assert sum(each.numel() for each in vgg.parameters()) == 9_995_072
                 close(features[:, ::8], expected["vgg16_relu5_1_features"], 3e-5)
 
@@ -166,7 +166,9 @@ def test_what_is_preserved_by_vgg() -> None:
 @pytest.mark.parametrize(("name", "iterations"), [("tiny", 2), ("vgg16", 1)])
 def test_recorded_steps(name: str, iterations: int, monkeypatch: pytest.MonkeyPatch) -> None:
     expected, order = numbers(f"step_{name}"), numbers("step_tiny")
-    vgg = TinyFeatures() if name == "tiny" else VGG16(tensors("vgg16"), seen_as="caffe", pool_4=False)
+    vgg: nn.Module = TinyFeatures()
+    if name == "vgg16":
+        vgg = VGG(tensors("vgg16"), seen_as="caffe", centred=False, pool_4=False)
     stage = stage_with(vgg.double(), full=True)
     stage.generator.load_state_dict(published().state_dict())
     for part in ("global", "local"):

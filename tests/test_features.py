@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lowlight.errors import WeightsError
-from lowlight.nn.features import BLOCKS, CAFFE_FILE, VGG16, find_file, load, standardised
+from lowlight.nn.features import BLOCKS, CAFFE_FILE, VGG, find_file, load, standardised
 
 PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 """Of torchvision's convolutions among its layers."""
@@ -18,8 +18,8 @@ PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 @pytest.fixture
 def narrow(monkeypatch: pytest.MonkeyPatch) -> dict[str, Tensor]:
     """Made-up weights for blocks of two channels, by the names of Caffe's port."""
-    blocks = tuple((2,) * len(block) for block in BLOCKS)
-    monkeypatch.setattr("lowlight.nn.features.BLOCKS", blocks)
+    blocks = tuple((2,) * len(block) for block in BLOCKS[16])
+    monkeypatch.setitem(BLOCKS, 16, blocks)
     generator = torch.Generator().manual_seed(0)
     made: dict[str, Tensor] = {}
     for block, widths in enumerate(blocks, start=1):
@@ -34,11 +34,25 @@ def test_both_names_of_the_tensors_are_one_network(narrow: dict[str, Tensor]) ->
     parts = [f"features.{place}.{part}" for place in PLACES for part in ("weight", "bias")]
     other = dict(zip(parts, narrow.values(), strict=True))
     x = torch.rand(1, 3, 32, 32)
-    first, second = (VGG16(state, seen_as="imagenet")(x) for state in (narrow, other))
+    first, second = (VGG(state, seen_as="imagenet")(x)[0] for state in (narrow, other))
     assert torch.equal(first, second)
     assert first.shape == (1, 2, 2, 2)
-    assert VGG16(narrow, seen_as="caffe", layer="relu4_2", pool_4=False)(x).shape == (1, 2, 4, 4)
-    assert VGG16(narrow, seen_as="caffe", pool_4=False)(x).shape == (1, 2, 4, 4)
+    assert VGG(narrow, seen_as="caffe", layers=["relu4_2"], pool_4=False)(x)[0].shape == (1, 2, 4, 4)
+    assert VGG(narrow, seen_as="caffe", pool_4=False)(x)[0].shape == (1, 2, 4, 4)
+
+
+def test_the_deeper_one_is_torchvisions() -> None:
+    from torchvision.models import vgg
+
+    torch.manual_seed(0)
+    theirs = vgg.make_layers(vgg.cfgs["E"][:10])
+    state = {f"features.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    layers = ["relu1_2", "relu2_2", "relu3_4"]
+    x = torch.rand(1, 3, 16, 12)
+    found = VGG(state, depth=19, seen_as="imagenet", centred=False, layers=layers)(x)
+    assert len(found) == 3
+    for place, each in zip((4, 9, 18), found, strict=True):
+        torch.testing.assert_close(each, theirs[:place](x), rtol=1e-5, atol=1e-6)
 
 
 def test_what_the_weights_see(narrow: dict[str, Tensor]) -> None:
@@ -49,11 +63,12 @@ def test_what_the_weights_see(narrow: dict[str, Tensor]) -> None:
     narrow["conv1_1.weight"][0, 0, 1, 1] = 1
     x = torch.tensor([0.9, 0.7, 0.6])[None, :, None, None].expand(1, 3, 4, 4)
     for options, expected in (
-        ({"seen_as": "caffe"}, 255 * 0.6),
-        ({"seen_as": "caffe", "subtract_mean": True}, 255 * 0.6 - 103.939),
+        ({"seen_as": "caffe", "centred": False}, 255 * 0.6),
+        ({"seen_as": "caffe"}, 255 * 0.6 - 103.939),
+        ({"seen_as": "imagenet", "centred": False}, 0.9),
         ({"seen_as": "imagenet"}, (0.9 - 0.485) / 0.229),
     ):
-        found = VGG16(narrow, layer="relu1_1", **options)(x)  # type: ignore[arg-type]
+        found = VGG(narrow, layers=["relu1_1"], **options)(x)[0]  # type: ignore[arg-type]
         assert found[0, 0, 0, 0].item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -79,7 +94,8 @@ def test_files_are_looked_for_and_refused_in_a_line(
     torch.save(narrow, cache / CAFFE_FILE, _use_new_zipfile_serialization=False)
     assert find_file("caffe", cache=cache) == cache / CAFFE_FILE
     assert not any(
-        each.requires_grad for each in load(cache / CAFFE_FILE, seen_as="caffe", layer="relu5_1").parameters()
+        each.requires_grad
+        for each in load(cache / CAFFE_FILE, seen_as="caffe", layers=["relu5_1"]).parameters()
     )
     for change, said in (
         ({"conv3_1.bias": torch.zeros(3)}, r"conv3_1\.bias: expected shape \(2,\), got \(3,\)"),
@@ -92,4 +108,4 @@ def test_files_are_looked_for_and_refused_in_a_line(
         state = {name: each for name, each in (narrow | change).items() if each is not None}
         torch.save(state, tmp_path / "wrong.weight")
         with pytest.raises(WeightsError, match=rf"wrong\.weight: .*{said}"):
-            load(tmp_path / "wrong.weight", seen_as="caffe", layer="relu5_1")
+            load(tmp_path / "wrong.weight", seen_as="caffe", layers=["relu5_1"])

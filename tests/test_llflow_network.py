@@ -21,10 +21,11 @@ from lowlight.errors import RecipeError, WeightsError
 from lowlight.methods.llflow import Config, LLFlow
 from lowlight.methods.llflow.network import Network, colour_map, prepare
 from lowlight.methods.llflow.published import UNUSED, matches, read, rename
-from lowlight.methods.llflow.training import Flow, Released, absolute_error, bits_per_position
-from lowlight.nn.flow import ActNorm, Chain, Map, log_prob
+from lowlight.methods.llflow.training import Flow, absolute_error
+from lowlight.nn.flow import ActNorm, Chain, Map, bits_per_position, log_prob
 from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.recipe import read_recipe, stage_settings
+from lowlight.training.released import Released
 from lowlight.training.stage import Moment, Optimizer
 
 NO_PHOTOS = Mixture([(PairDrawer([]), 1.0)])

@@ -368,12 +368,14 @@ def test_photos_beside_the_network_give_the_same_run(root: Path) -> None:
 
 @pytest.mark.parametrize("method", methods.names())
 def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str, few_draws: None) -> None:
+    before = ""
     for stage, found in methods.room(method, "training").stages.items():
         changes: dict[str, Any] = {
             "method": method,
             "stage": stage,
-            "config": tiny.config(method, found.part).model_dump(),
+            "config": tiny.config(method, found).model_dump(),
             "settings": tiny.settings(found, root).model_dump(),
+            "start": dict.fromkeys(found.needed, before),
             "steps": 4,
             "batches": [{"crop": 32, "count": 2}],
             "validation": {
@@ -388,6 +390,7 @@ def test_every_stage_of_every_method_resumes_exactly(root: Path, method: str, fe
         fit(one, parts, stop=lambda asked=asked: next(asked))
         fit(one, parts, resume=parts / "checkpoint.safetensors")
         assert_same_run(root / f"{stage}-whole", parts)
+        before = str(parts / "last.safetensors")
 
 
 def test_tensorboard_that_is_not_installed_is_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

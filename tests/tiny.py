@@ -11,11 +11,12 @@ from lowlight import methods
 from lowlight.methods.dimma.dimmer import Dimmer, DimmerConfig, save_dimmer
 
 
-def config(method: str, part: str = "") -> Any:
-    """The smallest config of a method's network or part."""
-    if part:
-        return methods.configs(method)[part]()
-    return methods.find(method).tiny_config()  # type: ignore[attr-defined]
+def config(method: str, stage: Any) -> Any:
+    """The smallest config of what a stage of a method trains: its network or a part, of the same sizes."""
+    network = methods.find(method).tiny_config()  # type: ignore[attr-defined]
+    kind = methods.configs(method)[stage.part]
+    shared = {key: value for key, value in dict(network).items() if key in kind.model_fields}
+    return kind(**{**shared, **stage.tiny_sizes})
 
 
 def settings(stage: Any, folder: Path) -> Any:

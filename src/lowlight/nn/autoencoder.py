@@ -25,13 +25,8 @@ LATENT = 3
 class Sizes(Protocol):
     """What an encoder and its decoder have in common."""
 
-    @property
-    def channels(self) -> int:
-        """At full size."""
-
-    @property
-    def multipliers(self) -> Sequence[int]:
-        """Of the channels, one a level, from full size; each level halves the sides."""
+    def widths(self) -> Sequence[int]:
+        """Channels of each level, from full size; each level halves the sides."""
 
     @property
     def blocks(self) -> int:
@@ -44,11 +39,6 @@ class Sizes(Protocol):
     @property
     def attention(self) -> Sequence[int]:
         """Levels, from 0, that have attention after each block; the middle always has it."""
-
-
-def widths(sizes: Sizes) -> list[int]:
-    """Channels of each level, from full size."""
-    return [sizes.channels * each for each in sizes.multipliers]
 
 
 class GroupNorm(unet.GroupNorm):
@@ -172,7 +162,7 @@ class Encoder(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        steps, groups = widths(sizes), sizes.groups
+        steps, groups = sizes.widths(), sizes.groups
         self.conv_in = nn.Conv2d(LATENT, steps[0], 3, padding=1)
         self.down: Sequence[Level] = nn.ModuleList(  # type: ignore[assignment]
             Level(above, width, groups, sizes.blocks, attention=level in sizes.attention)
@@ -205,7 +195,7 @@ class Decoder(nn.Module):
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        steps, groups = widths(sizes), sizes.groups
+        steps, groups = sizes.widths(), sizes.groups
         self.conv_in = nn.Conv2d(LATENT, steps[-1], 3, padding=1)
         self.mid = Middle(steps[-1], groups)
         self.up: Sequence[Level] = nn.ModuleList(  # type: ignore[assignment]
@@ -244,3 +234,18 @@ class Decoder(nn.Module):
         """z: (batch, 3, h, w) to (batch, 3, 2^(levels - 1) h, ...)."""
         picture: Tensor = self.conv_out(F.silu(self.norm_out(self.walk(z, adjust))))
         return picture
+
+
+def without_effect(module: nn.Module) -> list[nn.Parameter]:
+    """Parameters in a module that change no result, by their formula: their gradient is rounding.
+
+    A bias of the keys adds the same to all that a place compares; a bias before a norm of one channel a group is
+    taken off again.
+    """
+    biases: list[Tensor | None] = []
+    for each in module.modules():
+        if isinstance(each, Attention):
+            biases.append(each.k.bias)
+        elif isinstance(each, ResidualBlock) and each.norm2.num_groups == each.norm2.num_channels:
+            biases.append(each.conv1.bias)
+    return [each for each in biases if isinstance(each, nn.Parameter)]

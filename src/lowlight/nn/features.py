@@ -1,9 +1,9 @@
-"""Features of VGG-16 (Simonyan, Zisserman 2014), frozen: what two pictures have in common beside their light."""
+"""Features of VGG (Simonyan, Zisserman 2014), frozen: what two pictures have in common beside their light."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +18,11 @@ from lowlight.nn.perceptual import read_tensors
 Input = Literal["caffe", "imagenet"]
 """What the weights want to see: ``caffe`` blue, green, red from 0 to 255; ``imagenet`` red, green, blue from 0 to 1, less
 their means and divided by their deviations."""
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
+Depth = Literal[16, 19]
+BLOCKS: dict[Depth, tuple[tuple[int, ...], ...]] = {
+    16: ((64, 64), (128, 128), (256,) * 3, (512,) * 3, (512,) * 3),
+    19: ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4),
+}
 """Channels of the convolutions; pooling between the blocks."""
 CAFFE_FILE = "vgg16.weight"
 CAFFE_MEAN = (103.939, 116.779, 123.680)
@@ -28,8 +32,8 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 EPSILON = 1e-5
 
 
-class VGG16(nn.Module):
-    """``forward(picture)``: (batch, 3, height, width) in [0, 1], RGB, to the activations of one layer.
+class VGG(nn.Module):
+    """``forward(picture)``: (batch, 3, height, width) in [0, 1], RGB, to the activations of some layers.
 
     ``state``: tensors by the names ``conv1_1.weight`` or torchvision's ``features.0.weight``. Nothing of it is trained.
     """
@@ -41,29 +45,31 @@ class VGG16(nn.Module):
         self,
         state: Mapping[str, Tensor],
         *,
+        depth: Depth = 16,
         seen_as: Input,
-        layer: str = "relu5_1",
-        subtract_mean: bool = False,
+        layers: Sequence[str] = ("relu5_1",),
+        centred: bool = True,
         pool_4: bool = True,
     ) -> None:
-        """layer: ``relu`` with block and convolution, counted from 1. subtract_mean: of what ``caffe`` sees, as it
-        was trained, but not always used. pool_4: pool after the fourth block too, as it was trained.
+        """depth: layers with weights. layers: ``relu`` with block and convolution, counted from 1, in order.
+        centred: means, and deviations where there are any, are taken off as in the weights' training, which losses
+        do not always do. pool_4: pool after the fourth block too, as there.
 
         Raises WeightsError for a tensor that is missing or has another shape.
         """
         super().__init__()
         self.flipped = seen_as == "caffe"
-        if seen_as == "caffe":
-            mean, deviation = CAFFE_MEAN if subtract_mean else (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
-            white = 255.0
-        else:
-            (mean, deviation), white = IMAGENET, 1.0
+        mean, deviation = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if centred:
+            mean, deviation = (CAFFE_MEAN, deviation) if seen_as == "caffe" else IMAGENET
+        white = 255.0 if seen_as == "caffe" else 1.0
         self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1) / white)
         self.register_buffer("scale", white / torch.tensor(deviation).view(1, 3, 1, 1))
         self.pool_4 = pool_4
+        self.layers = tuple(layers)
         self.convs = nn.ModuleDict()
         index, channels = 0, 3
-        for block, widths in enumerate(BLOCKS, start=1):
+        for block, widths in enumerate(BLOCKS[depth], start=1):
             for number, width in enumerate(widths, start=1):
                 name = f"{block}_{number}"
                 conv = nn.Conv2d(channels, width, 3, padding=1)
@@ -71,13 +77,14 @@ class VGG16(nn.Module):
                     tensor.copy_(_found(state, f"conv{name}.{part}", f"features.{index}.{part}", tensor))
                 self.convs[name] = conv
                 channels, index = width, index + 2
-                if layer == f"relu{name}":
+                if self.layers[-1] == f"relu{name}":
                     self.requires_grad_(False)
                     return
             index += 1  # pooling
-        raise ValueError(f"layer: got {layer!r}")
+        raise ValueError(f"layers: got {self.layers[-1]!r}")
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, picture: Tensor) -> list[Tensor]:
+        found = []
         with torch.autocast(picture.device.type, enabled=False):
             x = picture.to(self.shift.dtype)
             x = ((x.flip(1) if self.flipped else x) - self.shift) * self.scale
@@ -86,7 +93,9 @@ class VGG16(nn.Module):
                 if number == "1" and block != "1" and (block != "5" or self.pool_4):
                     x = F.max_pool2d(x, 2)
                 x = F.relu(conv(x))
-            return x
+                if f"relu{name}" in self.layers:
+                    found.append(x)
+        return found
 
 
 def _found(state: Mapping[str, Tensor], name: str, other: str, like: Tensor) -> Tensor:
@@ -100,13 +109,13 @@ def _found(state: Mapping[str, Tensor], name: str, other: str, like: Tensor) -> 
     return tensor
 
 
-def find_file(seen_as: Input, file: Path | None = None, *, cache: Path) -> Path:
+def find_file(seen_as: Input, file: Path | None = None, *, cache: Path, depth: Depth = 16) -> Path:
     """The file of the weights: ``file``, or from ``cache`` or torch's cache; torchvision's is also fetched.
 
     Raises WeightsError with name, size, hash and every folder tried when it cannot be had.
     """
     if seen_as == "imagenet":
-        return find_trunk(file, cache=cache)
+        return find_trunk(file, cache=cache, net="vgg" if depth == 16 else "vgg19")
     told = f"{CAFFE_FILE} (58.9 MB, tensors conv1_1.weight to conv5_3.bias; no SHA-256 of it is published)"
     if file is not None:
         if not file.is_file():
@@ -124,12 +133,18 @@ def find_file(seen_as: Input, file: Path | None = None, *, cache: Path) -> Path:
 
 
 def load(
-    file: Path, *, seen_as: Input, layer: str, subtract_mean: bool = False, pool_4: bool = True
-) -> VGG16:
-    """The network of a file; see ``VGG16``. Nothing of the file is executed. Raises WeightsError naming it."""
+    file: Path,
+    *,
+    depth: Depth = 16,
+    seen_as: Input,
+    layers: Sequence[str],
+    centred: bool = True,
+    pool_4: bool = True,
+) -> VGG:
+    """The network of a file; see ``VGG``. Nothing of the file is executed. Raises WeightsError naming it."""
     try:
-        return VGG16(
-            read_tensors(file), seen_as=seen_as, layer=layer, subtract_mean=subtract_mean, pool_4=pool_4
+        return VGG(
+            read_tensors(file), depth=depth, seen_as=seen_as, layers=layers, centred=centred, pool_4=pool_4
         )
     except WeightsError as error:
         if re.match("features:", str(error)):

@@ -466,6 +466,11 @@ def log_prob(z: Tensor, mean: Tensor, log_det: Tensor) -> Tensor:
     return log_det - 0.5 * ((z - mean).square() + math.log(2 * math.pi)).flatten(1).sum(dim=1)
 
 
+def bits_per_position(log_likelihood: Tensor, x: Tensor) -> Tensor:
+    """The published NLL: bits for each position of x, (batch, 3, height, width); three dimensions each."""
+    return -log_likelihood / (math.log(2) * x.shape[2] * x.shape[3])
+
+
 def log_prob_by_place(flow: Map, x: Tensor, mean: Tensor) -> Tensor:
     """Natural log-likelihood of x under a flow to that Gaussian, as a sum over its pixels: (batch, height, width)."""
     z, log_det = flow.by_place(x)

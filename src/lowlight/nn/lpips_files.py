@@ -1,7 +1,7 @@
-"""The files of LPIPS' weights: where they lie, what they are, where they come from. Without torch.
+"""The files of LPIPS' weights, and of VGG: where they lie, what they are, where they come from. Without torch.
 
-The five weight vectors ship with the ``lpips`` package; the trunk, VGG-16 or AlexNet, is torchvision's, a file of
-hundreds of megabytes that is searched for, or fetched once.
+The five weight vectors ship with the ``lpips`` package; the trunks are torchvision's, files of hundreds of megabytes
+that are searched for, or fetched once.
 """
 
 from __future__ import annotations
@@ -32,15 +32,34 @@ class File:
 
 
 Name = Literal["vgg", "alex"]
+"""Of an LPIPS and its trunk; ``vgg`` is VGG-16."""
+
+
+@dataclass(frozen=True)
+class Trunk:
+    """A network of torchvision."""
+
+    file: File
+    features: str
+    """Its tensors ``features.*`` alone, float32 or float16, under a name of our own."""
+
+
+def _trunk(name: str, hash_: str, size: int, features: str) -> Trunk:
+    file = f"{name}-{hash_}.pth"
+    return Trunk(File(file, size, hash_, f"https://download.pytorch.org/models/{file}"), features)
+
+
+TRUNKS: dict[Name | Literal["vgg19"], Trunk] = {
+    "vgg": _trunk("vgg16", "397923af", 553_433_881, "vgg16-features.safetensors"),
+    "vgg19": _trunk("vgg19", "dcbb9e9d", 574_673_361, "vgg19-features.safetensors"),
+    "alex": _trunk("alexnet-owt", "7be5be79", 244_408_911, "alexnet-features.safetensors"),
+}
 
 
 @dataclass(frozen=True)
 class Net:
-    """A trunk, where its weights come from, and what of it is compared."""
+    """An LPIPS: its weight vectors, its trunk's layers, and what of them is compared."""
 
-    trunk: File
-    features: str
-    """Its tensors ``features.*`` alone, float32 or float16, under a name of our own."""
     linear: File
     layers: tuple[tuple[int, ...] | None, ...]
     """Convolutions, each with a ReLU, as (channels, kernel, stride, padding); None: pooling."""
@@ -58,13 +77,6 @@ def _threes(*channels: int) -> tuple[tuple[int, ...], ...]:
 
 NETS: dict[Name, Net] = {
     "vgg": Net(
-        File(
-            "vgg16-397923af.pth",
-            553_433_881,
-            "397923af",
-            "https://download.pytorch.org/models/vgg16-397923af.pth",
-        ),
-        "vgg16-features.safetensors",
         File("vgg.pth", 7_289, "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"),
         (
             *_threes(64, 64),
@@ -82,13 +94,6 @@ NETS: dict[Name, Net] = {
         smallest=16,
     ),
     "alex": Net(
-        File(
-            "alexnet-owt-7be5be79.pth",
-            244_408_911,
-            "7be5be79",
-            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        ),
-        "alexnet-features.safetensors",
         File("alex.pth", 6_009, "df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0"),
         ((64, 11, 4, 2), None, (192, 5, 1, 2), None, *_threes(384, 256, 256)),
         pooling=3,
@@ -98,13 +103,15 @@ NETS: dict[Name, Net] = {
 }
 
 
-def find_trunk(trunk: Path | None = None, *, cache: Path, net: Name = "vgg", fetch: bool = True) -> Path:
+def find_trunk(
+    trunk: Path | None = None, *, cache: Path, net: Name | Literal["vgg19"] = "vgg", fetch: bool = True
+) -> Path:
     """The file of the trunk, hash checked: ``trunk``, or from ``cache`` or torch's cache, or with fetch downloaded.
 
     A file whose name ends in ``-`` and eight or more hexadecimal digits must have that SHA-256. Raises
     WeightsError with name, size, hash and every folder tried when the file cannot be had.
     """
-    file, features = NETS[net].trunk, NETS[net].features
+    file, features = TRUNKS[net].file, TRUNKS[net].features
     if trunk is not None:
         if not trunk.is_file():
             raise WeightsError(f"{trunk}: no such file; expected {_describe(file)} or its features alone")

@@ -20,14 +20,14 @@ FLAT = 0.02
 """Of a picture of unit variance, the variance of a window that counts as flat."""
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """(batch,) structural similarity of (batch, channel, height, width) pictures in [0, 1], in float32.
+def similarity(a: Tensor, b: Tensor, taps: int = WINDOW) -> tuple[Tensor, Tensor]:
+    """(batch,) structural similarity of (batch, channel, height, width) pictures in [0, 1], and its part without light.
 
-    Gaussian window of 11 pixels, sigma 1.5, valid area, mean over channels (Wang et al. 2004).
+    Gaussian window of taps pixels, sigma 1.5, valid area, mean over channels (Wang et al. 2004); float32 or wider.
     """
     with torch.autocast(a.device.type, enabled=False):
-        a, b = a.float(), b.float()
-        rows, columns = (_window(side, a.device) for side in a.shape[2:])
+        a, b = (each.to(torch.promote_types(each.dtype, torch.float32)) for each in (a, b))
+        rows, columns = (_window(side, taps, a.device).to(a.dtype) for side in a.shape[2:])
 
         def blur(x: Tensor) -> Tensor:
             # Two products with a banded matrix: several times faster on a CPU than a depthwise convolution.
@@ -36,9 +36,14 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
         mean_a, mean_b = blur(a), blur(b)
         variances = blur(a * a) - mean_a**2 + blur(b * b) - mean_b**2
         covariance = blur(a * b) - mean_a * mean_b
+        contrast = (2 * covariance + 0.03**2) / (variances + 0.03**2)
         light = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
-        likeness: Tensor = light * (2 * covariance + 0.03**2) / (variances + 0.03**2)
-        return likeness.mean(dim=(1, 2, 3))
+        return (light * contrast).mean(dim=(1, 2, 3)), contrast.mean(dim=(1, 2, 3))
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """(batch,) ``similarity`` alone."""
+    return similarity(a, b)[0]
 
 
 def multiscale_ssim(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
@@ -63,7 +68,7 @@ def unlikeness(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
     with torch.autocast(a.device.type, enabled=False):
         a, b = (F.instance_norm(each.float(), eps=1e-5) for each in (a, b))
         while len(found) < scales and (not found or min(a.shape[2:]) >= SMALLEST):
-            rows, columns = (_window(side, a.device) for side in a.shape[2:])
+            rows, columns = (_window(side, WINDOW, a.device).float() for side in a.shape[2:])
             means = [rows @ each.contiguous() @ columns.T for each in (a, b, a * a, b * b, a * b)]
             variances = [(means[2 + k] - means[k] ** 2).clamp(min=0) for k in (0, 1)]
             covariance = means[4] - means[0] * means[1]
@@ -101,14 +106,14 @@ def structure(a: Tensor, b: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
-def _window(side: int, device: torch.device) -> Tensor:
-    """(side - 10, side): the Gaussian window at each valid place."""
-    if side < WINDOW:
-        raise ValueError(f"SSIM: expected sides of at least {WINDOW} pixels, got {side}")
-    offsets = torch.arange(WINDOW, dtype=torch.float32) - WINDOW // 2
+def _window(side: int, taps: int, device: torch.device) -> Tensor:
+    """(side - taps + 1, side) float64: the Gaussian window at each valid place."""
+    if side < taps:
+        raise ValueError(f"SSIM: expected sides of at least {taps} pixels, got {side}")
+    offsets = torch.arange(taps, dtype=torch.float64) - taps // 2
     weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
     weights /= weights.sum()
-    window = torch.zeros(side - WINDOW + 1, side)
-    for row in range(window.shape[0]):
-        window[row, row : row + WINDOW] = weights
+    window = torch.zeros(side - taps + 1, side, dtype=torch.float64)
+    for row in range(len(window)):
+        window[row, row : row + taps] = weights
     return window.to(device)

@@ -89,8 +89,8 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
     module.load_state_dict(tensors)
 
 
-def read_network(path: Path, name: str) -> dict[str, Tensor]:
-    """Tensors to start a network from: of a weights file, or of the network of that name in a checkpoint."""
+def read_network(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors to start a network from, and the config of it: of a weights file, or of that network in a checkpoint."""
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             is_checkpoint = _KEY in (file.metadata() or {})
@@ -98,9 +98,11 @@ def read_network(path: Path, name: str) -> dict[str, Tensor]:
         raise TrainingError(f"{path}: expected weights or a checkpoint: {error}") from None
     if is_checkpoint:
         checkpoint = Checkpoint.read(path)
-        return checkpoint.part(f"average.{name}") or checkpoint.part(f"network.{name}")
-    tensors = weights.load_tensors(weights.open_weights(path))
-    return {key: torch.from_numpy(tensor.copy()) for key, tensor in tensors.items()}
+        tensors = checkpoint.part(f"average.{name}") or checkpoint.part(f"network.{name}")
+        return tensors, checkpoint.values["recipe"]["config"]
+    opened = weights.open_weights(path)
+    found = weights.load_tensors(opened)
+    return {key: torch.from_numpy(array.copy()) for key, array in found.items()}, opened.header.config
 
 
 def read_arrays(path: Path) -> dict[str, Array]:

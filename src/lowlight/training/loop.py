@@ -258,6 +258,8 @@ class _Run:
             raise RecipeError(
                 f"start: no network {min(unknown)!r}; the stage has: {', '.join(self.stage.networks)}"
             )
+        if missing := stage_class.needed - recipe.start.keys():
+            raise RecipeError(f"start.{min(missing)}: missing; stage {recipe.stage} goes on from such a file")
         self.config = config
         self.players = self.stage.players()
         self.optimizers = {name: _optimizer(player) for name, player in self.players.items()}
@@ -277,11 +279,17 @@ class _Run:
     def start(self) -> None:
         """Load what the recipe starts from."""
         for name, path in self.recipe.start.items():
-            tensors = read_network(path, name)
-            for networks in (self.stage.networks, self.averages):
-                load_module(networks[name], tensors, str(path))
+            try:
+                tensors = self.stage.adopt(name, *read_network(path, name))
+            except RecipeError as error:
+                raise RecipeError(f"start.{name}: {path}: {error}") from None
+            load_module(self.stage.networks[name], tensors, str(path))
             if arrays := read_arrays(path):
                 self.stage.inherit(arrays)
+        self.stage.begin()
+        if self.recipe.average is not None:
+            for name, network in self.stage.networks.items():
+                self.averages[name].load_state_dict(network.state_dict())
 
     def method(self) -> methods.Method:
         """The method as it would observe photos for users."""
@@ -458,7 +466,9 @@ class _Run:
 def update_average(average: nn.Module, network: nn.Module, decay: float) -> None:
     """average = decay * average + (1 - decay) * network, a norm's running statistics too; counters are copied."""
     with torch.no_grad():
-        torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - decay)
+        mine_all: list[Tensor] = list(average.parameters())
+        if mine_all:
+            torch._foreach_lerp_(mine_all, list(network.parameters()), 1 - decay)
         for mine, theirs in zip(average.buffers(), network.buffers(), strict=True):
             if mine.is_floating_point():
                 mine.lerp_(theirs, 1 - decay)
@@ -469,8 +479,13 @@ def update_average(average: nn.Module, network: nn.Module, decay: float) -> None
 def _optimizer(player: Player) -> torch.optim.Optimizer:
     chosen: Optimizer = player.optimizer
     kind = torch.optim.AdamW if chosen.kind == "adamw" else torch.optim.Adam
+    groups: list[dict[str, Any]] = [{"params": list(player.parameters)}]
+    if player.decayed is not None:
+        decayed = {id(each) for each in player.decayed}
+        plain = [each for each in player.parameters if id(each) not in decayed]
+        groups = [{"params": plain, "weight_decay": 0.0}, {"params": list(player.decayed)}]
     return kind(
-        player.parameters,
+        groups,
         lr=chosen.rate,
         betas=chosen.betas,
         eps=chosen.epsilon,

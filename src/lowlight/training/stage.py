@@ -79,6 +79,8 @@ class Player:
     parameters: Sequence[nn.Parameter]
     optimizer: Optimizer
     schedule: Rates
+    decayed: Sequence[nn.Parameter] | None = None
+    """Those of them that the optimizer's weight decay is for; None: all."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,9 @@ class Stage(ABC):
     """One stage of a method's training.
 
     Everything that training changes lies in ``networks``, as parameters or buffers: these are what
-    checkpoints hold and what is averaged. The loop puts them into training mode and channels-last; frozen
-    helpers are kept elsewhere and put on the device by the stage itself.
+    checkpoints hold and what is averaged. The loop puts them into training mode and channels-last. What stays as
+    it is may lie there too, if it is started from a file, so that a checkpoint is all that a run needs to go on; other
+    frozen helpers are kept elsewhere and put on the device by the stage itself.
     """
 
     Settings: ClassVar[type[Settings]] = Settings
@@ -110,6 +113,10 @@ class Stage(ABC):
     """What of the method is trained: a part, whose ``Config`` the recipe's ``config`` then is (see
     ``methods.configs``); empty: the network that enhances photos."""
     networks: dict[str, nn.Module]
+    needed: ClassVar[frozenset[str]] = frozenset()
+    """Networks that a recipe must name a file for, under ``start``: what this stage goes on from."""
+    tiny_sizes: ClassVar[Mapping[str, Any]] = {}
+    """What of the method's tiny config its contract tests change."""
     noise_levels: float | None = None
     """What the header tells by that name: a density's noise on its references."""
 
@@ -159,6 +166,18 @@ class Stage(ABC):
 
         Also called with the run's own when it goes on, which must then change nothing.
         """
+
+    def adopt(
+        self, name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+    ) -> Mapping[str, Tensor]:
+        """Tensors of a file that ``networks[name]`` starts from, as the network takes them, which is whole.
+
+        config: what the file says of its sizes. Raises RecipeError where another network is meant.
+        """
+        return tensors
+
+    def begin(self) -> None:  # noqa: B027 - most stages have nothing to do
+        """Called once when all that the recipe starts from is loaded, and never when a run goes on."""
 
     def judge(
         self, networks: Mapping[str, nn.Module], pairs: Sequence[tuple[Pixels, Pixels]]

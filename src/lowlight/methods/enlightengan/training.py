@@ -216,8 +216,8 @@ class Unpaired(stage.Stage):
             self.vgg = features.load(
                 file,
                 seen_as=chosen.input,
-                layer=chosen.layer,
-                subtract_mean=chosen.subtract_mean,
+                layers=[chosen.layer],
+                centred=chosen.subtract_mean or chosen.input == "imagenet",
                 pool_4=chosen.pool_4,
             ).to(device)
         self.seed = torch.initial_seed()
@@ -296,7 +296,7 @@ class Unpaired(stage.Stage):
         if self.vgg is None:
             found = unlikeness(*pictures).mean()
             return found + chosen.colour * colour_distance(*pictures) if chosen.colour else found
-        a, b = (self.vgg(each) for each in pictures)
+        a, b = (self.vgg(each)[0] for each in pictures)
         if chosen.standardised:
             a, b = features.standardised(a), features.standardised(b)
         return F.mse_loss(a, b)

@@ -6,7 +6,7 @@ Source: arXiv 2407.12431, with the authors' release where the paper is silent.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -17,10 +17,12 @@ from lowlight.methods import Array, Frame, Observation, Samples
 SEED_WORD = 1000
 """A seed goes to the network in two words."""
 Count = Annotated[int, Field(ge=1)]
+CODEBOOK = "codebook"
+"""The part that is learned first: pictures to codes and back."""
 
 
-class Config(methods.Config):
-    """Sizes of the network. The defaults take a tenth of what the published one's do, which ``PUBLISHED`` has."""
+class CodebookConfig(methods.Config):
+    """Sizes of what the codebook is learned with. The defaults take a tenth of what the published ones do."""
 
     channels: Count = 40
     """Of encoders and decoders at full size. Published: 128."""
@@ -34,6 +36,34 @@ class Config(methods.Config):
     """Levels, from 0, with attention after each block; at the smallest size there always is one. Published: 2."""
     codes: Count = 2048
     """In the codebook. Published: 8192."""
+
+    @model_validator(mode="after")
+    def _levels_fit(self) -> Self:
+        for width in self.widths():
+            if width % self.groups:
+                raise ValueError(f"groups: {self.groups} does not divide the {width} channels of a level")
+        levels = len(self.multipliers)
+        if any(not 0 <= level < levels for level in self.attention):
+            raise ValueError(f"attention: expected levels from 0 to {levels - 1}, got {list(self.attention)}")
+        return self
+
+    def widths(self) -> list[int]:
+        """Channels of each level, from full size."""
+        return [self.channels * each for each in self.multipliers]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the tensors, by name. Needs torch."""
+        import torch
+
+        from lowlight.methods.glare.network import Codec
+
+        with torch.device("meta"):
+            return {name: tuple(tensor.shape) for name, tensor in Codec(self).state_dict().items()}
+
+
+class Config(CodebookConfig):
+    """Sizes of the network. The defaults take a tenth of what the published one's do, which ``PUBLISHED`` has."""
+
     flows: Count = 2
     """Parts of the flow, each of plain and conditioned steps."""
     plain_steps: int = Field(2, ge=0)
@@ -50,20 +80,12 @@ class Config(methods.Config):
     """The second decoder is there; without it the codes alone make the picture, as after the flow's training."""
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Config:
-        widths = [self.channels * each for each in self.multipliers]
-        for width in widths:
-            if width % self.groups:
-                raise ValueError(f"groups: {self.groups} does not divide the {width} channels of a level")
-        for width in widths[:-1]:
+    def _offsets_fit(self) -> Self:
+        for width in self.widths()[:-1]:
             if self.mixing and width % self.deform_groups:
                 raise ValueError(
                     f"deform_groups: {self.deform_groups} does not divide the {width} channels of a level"
                 )
-        if any(not 0 <= level < len(widths) for level in self.attention):
-            raise ValueError(
-                f"attention: expected levels from 0 to {len(widths) - 1}, got {list(self.attention)}"
-            )
         return self
 
 
@@ -102,6 +124,7 @@ class GLARE:
     title: ClassVar[str] = "GLARE: codes of normal light by a latent flow (2024)"
     Controls: ClassVar[type[methods.Controls]] = Controls
     Config: ClassVar[type[methods.Config]] = Config
+    parts: ClassVar[Mapping[str, type[methods.Config]]] = {CODEBOOK: CodebookConfig}
     border = 0
     halo: int | None = None
 

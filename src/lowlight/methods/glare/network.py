@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from lowlight.nn.autoencoder import LATENT, Decoder, Encoder, widths
+from lowlight.nn.autoencoder import LATENT, Decoder, Encoder
 from lowlight.nn.deform import DeformConv
 from lowlight.nn.flow import Flow
 from lowlight.nn.inverse_flow import InverseFlow
@@ -15,7 +15,7 @@ from lowlight.nn.noise import noise_at
 from lowlight.nn.quantize import Codebook
 
 if TYPE_CHECKING:
-    from lowlight.methods.glare import Config
+    from lowlight.methods.glare import CodebookConfig, Config
 
 DARKEST = 0.001
 """Added to the dark photo, so that its logarithm is finite."""
@@ -25,6 +25,32 @@ FIRST_MEAN = 0.4
 """Of what is warped, at first: the release's is near zero, and divided by, so that errors grow a hundred times."""
 FIRST_SHARES = (-0.6, -1.0)
 """Logits of the dark photo's share at first, at full size and below."""
+
+
+class Codec(nn.Module):
+    """Pictures to codes and back: what the codebook is learned with."""
+
+    def __init__(self, config: CodebookConfig) -> None:
+        super().__init__()
+        self.encoder = Encoder(config)
+        self.before = nn.Conv2d(LATENT, LATENT, 1)
+        self.codebook = Codebook(config.codes, LATENT)
+        self.after = nn.Conv2d(LATENT, LATENT, 1)
+        self.decoder = Decoder(config)
+
+    def latent(self, picture: Tensor) -> Tensor:
+        """(batch, 3, height, width) in [0, 1] to (batch, 3, h, w), before it is quantised; float32 or wider."""
+        latent: Tensor = self.before(self.encoder(picture)[0])
+        return latent.to(torch.promote_types(latent.dtype, torch.float32))
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """(batch, 3, h, w) to a picture, which is not clipped."""
+        picture: Tensor = self.decoder(self.after(codes))
+        return picture
+
+    def forward(self, picture: Tensor) -> Tensor:
+        """What the codes of a picture give."""
+        return self.decode(self.codebook(self.latent(picture)))
 
 
 class ConditionEncoder(nn.Module):
@@ -68,13 +94,15 @@ class Warp(nn.Module):
         self.offset = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.dcn = DeformConv(channels, channels, groups)
         nn.init.constant_(self.dcn.bias, FIRST_MEAN)
+        self.over_batch = False
+        """Take the means over the batch, as the release's training does: a picture then depends on its company."""
 
     def forward(self, x: Tensor, code: Tensor) -> Tensor:
         """x, code: (batch, channels, h, w)."""
         warped = self.dcn(code, self.offset(torch.cat([code, x], dim=1)))
         x = x.to(warped.dtype)
-        # The release takes both means over the batch too: a photo's result then depends on its company.
-        above, below = (each.mean(dim=(1, 2, 3), keepdim=True) for each in (x, warped))
+        axes = (0, 1, 2, 3) if self.over_batch else (1, 2, 3)
+        above, below = (each.mean(dim=axes, keepdim=True) for each in (x, warped))
         away = torch.where(below < 0, -FLATTEST, FLATTEST)
         added: Tensor = x + warped * (above / torch.where(below.abs() < FLATTEST, away, below))
         return added
@@ -86,7 +114,7 @@ class MixingDecoder(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.decoder = Decoder(config)
-        channels = widths(config)[:-1]
+        channels = config.widths()[:-1]
         last = len(FIRST_SHARES) - 1
         self.mixes = nn.ModuleList(Mix(FIRST_SHARES[min(level, last)]) for level in range(len(channels)))
         self.warps = nn.ModuleList(Warp(each, config.deform_groups) for each in channels)
@@ -158,6 +186,17 @@ class Network(nn.Module):
             latents = draw_latents(mean, **latent)
             z = torch.stack([flow.inverse(each)[0] for each in latents.unbind(1)], dim=1)
         return self.decoding.each(z, features, fidelity)
+
+    def look_up(self, dark: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        """What the second decoder draws from: the latent, features of the dark photo and of the codes, from full size.
+
+        dark: (batch, 3, height, width) in [0, 1].
+        """
+        with torch.autocast(dark.device.type, enabled=False):  # as in ``forward``
+            condition, mean, features = self.encoder(dark)
+            z = self.flow([condition] * self.config.flows).inverse(mean)[0]
+            codes = self.decoding.after(self.decoding.codebook(z))
+        return z, features, self.decoding.decoder.features(codes)
 
     def folded(self) -> Enhancing:
         """The same ``forward`` with all that only training needs multiplied in; shares the other layers."""

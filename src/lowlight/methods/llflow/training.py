@@ -15,39 +15,19 @@ from lowlight.errors import RecipeError
 from lowlight.methods import Array
 from lowlight.methods.llflow import Config
 from lowlight.methods.llflow.network import Network, colour_map
-from lowlight.nn.flow import Map, find_non_finite, log_prob
+from lowlight.nn.flow import Map, bits_per_position, find_non_finite, log_prob
 from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
-from lowlight.training.data import Batch, Mixture, Pair, PairDrawer, Picture
+from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.lightness import learn_lightness
-from lowlight.training.stage import Moment, Optimizer, Player, Rates, Schedule
+from lowlight.training.released import Released, epoch_batch
+from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 DIRECTION_PHOTOS = 4
 DIRECTION_SIDE = 128
 """Of the windows that a direction is measured on, pixels."""
 DIRECTION_LENGTH = 0.3
 """Root mean square of a direction. Trained weights answer evenly to shifts of up to a tenth, and wildly from a fifth."""
-
-
-class Released(Rates):
-    """The release's schedule: milestones are shares of the iterations asked for, of which it runs fewer.
-
-    In iteration k, counted from 1, the warm-up of W gives k / W, and (W - 1) / W from iteration W on for good.
-    """
-
-    asked: int = Field(ge=1)
-    """Iterations asked for."""
-    warmup: int = Field(0, ge=0)
-    """W."""
-    milestones: tuple[float, ...] = (0.5, 0.75, 0.9, 0.95)
-    decay: float = Field(0.5, gt=0, le=1)
-    """At each milestone."""
-
-    def factor(self, step: int, total: int) -> float:
-        """See ``Rates.factor``."""
-        iteration = step + 1
-        factor = self.decay ** sum(iteration >= milestone * self.asked for milestone in self.milestones)
-        return factor * (min(iteration, self.warmup - 1) / self.warmup if self.warmup else 1.0)
 
 
 class Flow(stage.Stage):
@@ -166,26 +146,6 @@ class Pixels(Flow):
         nll: float = Field(0.0, ge=0)
         l1: float = Field(1.0, ge=0)
         optimizer: Optimizer = Optimizer(kind="adam", rate=5e-5)
-
-
-def epoch_batch(pairs: Sequence[Pair], count: int, step: int, seed: int) -> list[Pair]:
-    """The pairs of a step's batch where each pair comes once an epoch: nothing to keep for a run that goes on.
-
-    Raises RecipeError where there are fewer than a batch holds.
-    """
-    whole = len(pairs) // count
-    if not whole:
-        raise RecipeError(
-            f"settings.released_batches: expected {count} pairs or more, for a batch, got {len(pairs)}"
-        )
-    epoch, place = divmod(step, whole)
-    order = np.random.default_rng([seed, epoch]).permutation(len(pairs))
-    return [pairs[index] for index in order[place * count : (place + 1) * count]]
-
-
-def bits_per_position(log_likelihood: Tensor, x: Tensor) -> Tensor:
-    """The published NLL: bits for each pixel position of x, (batch, 3, height, width); three dimensions each."""
-    return -log_likelihood / (math.log(2) * x.shape[2] * x.shape[3])
 
 
 def absolute_error(picture: Tensor, light: Tensor) -> Tensor:
