@@ -112,10 +112,10 @@ def offer(monkeypatch: pytest.MonkeyPatch, path: Path, data: bytes, **changes: o
     """What the download gives, by a file: address."""
     if data:
         path.write_bytes(data)
-    file = lpips_files.NETS["vgg"].trunk
+    file = lpips_files.TRUNKS["vgg"].file
     values = {"name": file.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), **changes}
     trunk = lpips_files.File(**values, url=path.as_uri())  # type: ignore[arg-type]
-    monkeypatch.setitem(lpips_files.NETS, "vgg", replace(lpips_files.NETS["vgg"], trunk=trunk))
+    monkeypatch.setitem(lpips_files.TRUNKS, "vgg", replace(lpips_files.TRUNKS["vgg"], file=trunk))
 
 
 def test_published_linear_weights_ship_with_lpips() -> None:
@@ -147,7 +147,7 @@ def test_torch_s_cache_is_where_torch_says(
 
 def test_features_alone_in_float16(cache: Path, tmp_path: Path, trunk: dict[str, Tensor]) -> None:
     cache.mkdir()
-    save_file({key: each.half() for key, each in trunk.items()}, cache / lpips_files.NETS["vgg"].features)
+    save_file({key: each.half() for key, each in trunk.items()}, cache / lpips_files.TRUNKS["vgg"].features)
     found = perceptual.load(cache=cache)
     assert found.features[0].weight.dtype == torch.float32
     assert torch.equal(found.state_dict()["features.28.bias"], trunk["features.28.bias"].half().float())

@@ -91,6 +91,8 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
 
 def read_network(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors to start a network from, and the config of it: of a weights file, or of that network in a checkpoint."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file; expected weights or a checkpoint to start from")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             is_checkpoint = _KEY in (file.metadata() or {})
