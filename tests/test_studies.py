@@ -28,7 +28,10 @@ from lowlight.evaluation import guards
 from lowlight.evaluation.files import to_picture
 from lowlight.evaluation.metrics import METRICS
 from lowlight.methods.dimma.dimmer import save_dimmer
+from lowlight.methods.glare import GLARE
+from lowlight.methods.glare.network import Network
 from lowlight.methods.llflow import LLFlow
+from lowlight.photo import Photo
 from lowlight.studies import cost
 from lowlight.studies.degradations import degraded
 from lowlight.studies.few_shot import CHOOSING, LISTS
@@ -421,6 +424,53 @@ SHORT = 'changes=["steps=4", "validation.every=2", "batches=[{crop: 24, count: 2
 
 
 @pytest.mark.slow
+def write_glare(path: Path, **config: Any) -> Network:
+    """Weights of a tiny GLARE that nothing was learned by, and its network."""
+    torch.manual_seed(0)
+    network = Network(GLARE.tiny_config().model_copy(update=config)).eval()
+    header = weights.Header(
+        name="tiny", method="glare", config=network.config.model_dump(mode="json"), licence="CC0"
+    )
+    weights.save_safetensors(path, header, {key: each.numpy() for key, each in network.state_dict().items()})
+    return network
+
+
+def test_results_of_each_stage_are_those_of_its_part(pairs: tuple[str, ...], tmp_path: Path) -> None:
+    low, reference, _ = pairs
+    model = tmp_path / "glare.safetensors"
+    network = write_glare(model)
+    chosen = (low, reference, f"model={model}", "fidelity=[0, 1]", "metrics=[psnr]")
+    rows = rows_of(run("stages", tmp_path / "out", *chosen))
+    *_, whole = rows.values()
+    assert list(rows)[2:] == ["second decoder, fidelity 0", "second decoder, fidelity 1"]
+    assert len({row["raw.psnr"] for row in rows.values()}) == 4
+    as_users = enhancer.load(model)
+    expected = []
+    for file in ("0.png", "1.png", "2.png"):
+        made = as_users.enhance_photo(
+            Photo(np.asarray(Image.open(tmp_path / "low" / file))), as_users.controls()
+        )[0]
+        expected.append(
+            METRICS["psnr"](
+                *map(to_picture, (made.samples, np.asarray(Image.open(tmp_path / "high" / file))))
+            )
+        )
+    assert whole["raw.psnr"] == pytest.approx(np.mean(expected))
+    with torch.no_grad():  # where the flow is the identity codes are the same with and without it
+        for step in (step for level in network.flow.levels for step in level.steps):
+            step.mix.weight.copy_(torch.eye(3))
+            for net in step.nets():
+                net.last_bias[1::2] = 20  # a scale of 1
+    header = weights.open_weights(model).header
+    weights.save_safetensors(model, header, {key: each.numpy() for key, each in network.state_dict().items()})
+    codes, flow, *_ = rows_of(run("stages", tmp_path / "again", *chosen)).values()
+    assert codes["raw.psnr"] == pytest.approx(flow["raw.psnr"], abs=0.05)
+    write_glare(model, mixing=False)
+    assert len(rows_of(run("stages", tmp_path / "less", *chosen))) == 2
+    with pytest.raises(UseError, match=r"expected a \.safetensors file of method glare"):
+        run("stages", tmp_path / "not", *pairs)
+
+
 def test_objectives_are_trained_apart(tmp_path: Path) -> None:
     write_photos(tmp_path)
     recipe = write_recipe(tmp_path, **FLOW)

@@ -91,6 +91,7 @@ _STUDIES = {
     "objectives": "lowlight.studies.objectives:Objectives",
     "prior": "lowlight.studies.prior:Prior",
     "colour-maps": "lowlight.studies.colour_maps:ColourMaps",
+    "stages": "lowlight.studies.stages:Stages",
 }
 
 

@@ -20,6 +20,7 @@ from lowlight.photo import read_photo
 from lowlight.statistics import to_8_bits
 
 if TYPE_CHECKING:
+    from lowlight.evaluation import scoring
     from lowlight.training.recipe import Recipe
 
 SHEET_HEIGHT = 160
@@ -52,20 +53,17 @@ def met(model: str | Path, cases: Sequence[Case]) -> list[str]:
 
 
 def measure(
-    model: str | Path,
+    network: scoring.Network,
     cases: Sequence[Case],
     columns: Mapping[str, Sequence[str]],
     notes: list[str],
-    threads: int,
 ) -> dict[str, list[float]]:
     """Values of all photos by column, ``raw.psnr``; why a column is empty goes to the notes.
 
     columns: protocol to metrics. Raises PhotoError for a photo that can't be read or enhanced.
     """
-    from lowlight import enhancer
     from lowlight.evaluation import scoring
 
-    network = scoring.Network(enhancer.load(model, threads=threads))
     scores = scoring.score(network, cases, columns)
     for name, why in scores.failed.items():
         raise PhotoError(f"{name}: {why}")
@@ -203,7 +201,8 @@ def compare(
     first: what the column of the rows' titles is called. trainings: the folder in ``out`` of each, and what it
     changes of the recipe.
     """
-    from lowlight.evaluation import plan
+    from lowlight import enhancer
+    from lowlight.evaluation import plan, scoring
     from lowlight.training.recipe import read_recipe
 
     rows: dict[str, dict[str, float | None]] = {
@@ -224,7 +223,8 @@ def compare(
     notes: list[str] = []
     for title, (folder, _) in trainings.items():
         for name, cases in sets.items():
-            found = measure(out / folder / "best.safetensors", cases, columns, notes, recipe.threads)
+            model = enhancer.load(out / folder / "best.safetensors", threads=recipe.threads)
+            found = measure(scoring.Network(model), cases, columns, notes)
             rows[title] |= {
                 f"{name} " * (len(sets) > 1) + column: float(np.mean(values)) if values else None
                 for column, values in found.items()

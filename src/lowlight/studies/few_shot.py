@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import ConfigDict, Field, model_validator
 
-from lowlight import places, studies
+from lowlight import enhancer, places, studies
 from lowlight.engines import Precision
 from lowlight.evaluation import plan, scoring
 from lowlight.evaluation.pairing import Case
@@ -224,7 +224,8 @@ class _Experiment:
         self, path: Path, cases: Sequence[Case], columns: scoring.Columns, notes: list[str]
     ) -> Values:
         """Values of all photos; what is missing or has been met before goes to the notes."""
-        found = measure(path, cases, columns, notes, self.settings.threads)
+        network = scoring.Network(enhancer.load(path, threads=self.settings.threads))
+        found = measure(network, cases, columns, notes)
         guard = plan.look_for_leaks(cases, open_weights(path))
         if guard.leaks:
             notes += [f"{self.folder.name}: {line}." for line in guard.lines]

@@ -221,6 +221,25 @@ class Enhancing(nn.Module):
         return self.decoding.each(z, features, fidelity)
 
 
+class CodesAlone(nn.Module):
+    """Results without the second decoder: of the flow's latent, or of the encoder's mean as if it were that."""
+
+    def __init__(self, network: Network, *, flow: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.flow = flow
+
+    def forward(self, dark: Tensor, fidelity: Tensor, **latent: Tensor) -> Tensor:
+        """See ``Network.forward``; no control has a say."""
+        network = self.network
+        condition, z, _ = network.encoder(dark)
+        if self.flow:
+            z = network.flow([condition] * network.config.flows).inverse(z)[0]
+        decoding = network.decoding
+        picture: Tensor = decoding.decoder(decoding.after(decoding.codebook(z)))
+        return picture
+
+
 def draw_latents(mean: Tensor, temperature: Tensor, seed: Tensor, sample: Tensor) -> Tensor:
     """What the flow's inverse starts from: (batch, samples, channels, h, w).
 
