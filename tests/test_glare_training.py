@@ -447,6 +447,24 @@ def test_the_critic_comes_later() -> None:
         next(stage.losses(batch, moment(crop=36)))
 
 
+def test_until_there_are_codes_the_decoder_draws_from_the_latent() -> None:
+    settings = LearnCodebook.tiny_settings().model_copy(
+        update={"codes_from": 0.5, "adversarial": 0, "ssim": 0}
+    )
+    stage = LearnCodebook(CodebookConfig(channels=4, groups=1, codes=6), settings, NO_PHOTOS, CPU)
+    light = torch.rand(2, 3, 32, 32)
+    batch = Batch(light, light, np.zeros((2, 3, 256)), np.zeros((2, 3, 256)), ["a", "b"])
+    before, after = (dict(next(stage.losses(batch, moment(step=step, crop=32)))[1]) for step in (49, 50))
+    assert before.keys() == {"l1"}
+    assert after.keys() == {"l1", "codebook"}
+    with torch.no_grad():
+        latent = stage.codec.latent(light)
+        assert before["l1"].item() == pytest.approx((stage.codec.decode(latent) - light).abs().mean().item())
+        assert after["l1"].item() == pytest.approx((stage.codec(light) - light).abs().mean().item())
+    latents = latent.permute(0, 2, 3, 1).flatten(0, 2)
+    assert all((latents == code).all(dim=1).any() for code in stage.codec.codebook.codes)
+
+
 def test_what_the_codebook_is_judged_by() -> None:
     torch.manual_seed(0)
     config = CodebookConfig(channels=4, multipliers=(1, 1), blocks=1, groups=1, codes=4)

@@ -164,9 +164,11 @@ class LearnCodebook(stage.Stage):
         """Share of the steps after which there is a critic."""
         critic_width: int = Field(64, ge=1)
         """Channels of the critic at full size."""
+        codes_from: float = Field(0.02, ge=0, le=1)
+        """Share of the steps after which there are codes; until then the decoder draws from the latent itself."""
         renew_after: int | None = Field(1000, ge=1)
-        """Steps after which a code that was not used becomes one of the latents at hand, as all do in the first step;
-        null: never, and codes begin near zero, as published."""
+        """Steps after which a code that was not used becomes one of the latents at hand, as all do when there first are
+        codes; null: never, and codes begin near zero, as published."""
         optimizer: Optimizer = Optimizer(kind="adam", rate=1e-4, betas=(0.5, 0.9))
         """Of both players."""
         schedule: Schedule = Schedule(shape="constant")
@@ -177,7 +179,13 @@ class LearnCodebook(stage.Stage):
     def tiny_settings(cls) -> Settings:
         """Without VGG, which needs its weights."""
         return cls.Settings(
-            perceptual=0, semantic=0, adversarial_from=0, critic_width=4, renew_after=2, adversarial=0.1
+            perceptual=0,
+            semantic=0,
+            adversarial=0.1,
+            adversarial_from=0,
+            critic_width=4,
+            codes_from=0,
+            renew_after=2,
         )
 
     def __init__(
@@ -213,12 +221,14 @@ class LearnCodebook(stage.Stage):
         check_crop(moment.crop, self.multiple)
         chosen, light = self.settings, batch.light
         judged = bool(chosen.adversarial) and moment.step >= chosen.adversarial_from * moment.total
-        z = self.codec.latent(light)
-        self.renew(z.detach(), moment)
-        codes, loss, indices = quantised(self.codec.codebook, z, chosen.commitment)
-        self.usage.count(indices)
+        codes = self.codec.latent(light)
+        terms: dict[str, Tensor] = {}
+        if moment.step >= chosen.codes_from * moment.total:
+            self.renew(codes.detach(), moment)
+            codes, loss, indices = quantised(self.codec.codebook, codes, chosen.commitment)
+            self.usage.count(indices)
+            terms["codebook"] = chosen.codebook * loss
         picture = self.codec.decode(codes)
-        terms = {"codebook": chosen.codebook * loss}
         if chosen.l1:
             terms["l1"] = chosen.l1 * F.l1_loss(picture, light)
         terms |= self.perceptual.terms(picture.clamp(0, 1), light)
@@ -383,8 +393,8 @@ class LearnFlow(stage.Stage):
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
         check_crop(moment.crop, self.multiple)
-        with torch.no_grad():
-            latent = self.codec.latent(batch.light)
+        with torch.no_grad(), torch.autocast(batch.light.device.type, enabled=False):
+            latent = self.codec.latent(batch.light)  # a target without the noise of rounding
         condition, mean, _ = self.network.encoder(batch.dark)
         flow = self.network.flow([condition] * self.network.config.flows)
         z, log_det = flow.forward(latent)
