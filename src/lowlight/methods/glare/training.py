@@ -166,6 +166,8 @@ class LearnCodebook(stage.Stage):
         """Channels of the critic at full size."""
         codes_from: float = Field(0.02, ge=0, le=1)
         """Share of the steps after which there are codes; until then the decoder draws from the latent itself."""
+        colours: float = Field(0.0, ge=0)
+        """Until then, weight of the latent's absolute error as the colours of its squares, so that it has three dimensions."""
         renew_after: int | None = Field(1000, ge=1)
         """Steps after which a code that was not used becomes one of the latents at hand, as all do when there first are
         codes; null: never, and codes begin near zero, as published."""
@@ -228,6 +230,9 @@ class LearnCodebook(stage.Stage):
             codes, loss, indices = quantised(self.codec.codebook, codes, chosen.commitment)
             self.usage.count(indices)
             terms["codebook"] = chosen.codebook * loss
+        elif chosen.colours:
+            squares = F.avg_pool2d(light, light.shape[2] // codes.shape[2])
+            terms["colours"] = chosen.colours * F.l1_loss(codes, squares)
         picture = self.codec.decode(codes)
         if chosen.l1:
             terms["l1"] = chosen.l1 * F.l1_loss(picture, light)
