@@ -346,7 +346,44 @@ def test_crops_are_windows_of_both_photos_each_its_own() -> None:
     assert 25 < darkened < 55, "a half of 80"
 
 
+def test_halved_crops_are_windows_of_twice_their_side_reduced() -> None:
+    ramp = np.arange(48 * 64, dtype=np.int64).reshape(48, 64, 1).repeat(3, axis=2) // 16
+    data = Mixture([(UnpairedDrawer([photo("d", ramp.astype(np.uint8))], many(3)), 1.0)])
+    stage = stage_with(TinyFeatures())
+    reduced = []
+    for share in (0.0, 0.5, 1.0):
+        stage.settings = stage.settings.model_copy(update={"halved": share, "darkened": 0})
+        rng = np.random.default_rng(0)
+        for _ in range(40):
+            batch = stage.batch(data, Moment(0, 1, 16, 2, rng, torch.Generator()), CPU)
+            assert batch.dark.shape == batch.light.shape == (2, 3, 16, 16)
+            # A row of the photo is 4 steps below the one before.
+            rows = (255 * batch.dark).mean(dim=(1, 3)).diff(dim=1).abs()
+            assert torch.allclose(rows, rows[0, 0].round().expand_as(rows), atol=1e-3)
+            reduced.append(float(rows[0, 0]) > 6)
+    assert not any(reduced[:40])
+    assert 10 < sum(reduced[40:80]) < 30
+    assert all(reduced[80:])
+    with pytest.raises(RecipeError, match=r"twice the crop, 80 pixels, .* d \(64x48\)"):
+        stage.batch(data, Moment(0, 1, 40, 2, rng, torch.Generator()), CPU)
+
+
 # Settings
+
+
+def test_what_is_ours_is_asked_of_the_generator_alone() -> None:
+    stage = stage_with(TinyFeatures(), weight=0)
+    stage.settings = stage.settings.model_copy(update={"smooth": 2.0, "lightness": 3.0, "patches": 0})
+    stage.generator.eval().last.weight.data.zero_()
+    stage.generator.last.bias.data.zero_()  # the result is the dark photo itself
+    dark, light = torch.full((2, 3, 32, 32), 0.1), torch.full((2, 3, 32, 32), 0.5)
+    dark[1], light[0] = 0.2, 0.3
+    none = np.zeros((2, 3, 256))
+    moment = Moment(0, 1, 32, 2, np.random.default_rng(0), torch.Generator())
+    found = dict(stage.losses(Crops(dark, light, none, none, [], dark), moment))
+    assert found["generator"].keys() == {"global", "smooth", "lightness"}
+    assert found["generator"]["smooth"].item() == pytest.approx(0, abs=1e-5)
+    assert found["generator"]["lightness"].item() == pytest.approx(3 * (0.3**2 + 0.2**2) / 2, abs=1e-5)
 
 
 def test_the_schedule_of_the_release() -> None:

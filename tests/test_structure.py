@@ -16,6 +16,7 @@ from lowlight.nn.structure import (
     multiscale_ssim,
     ssim,
     structure,
+    unevenness,
     unlikeness,
 )
 
@@ -81,15 +82,43 @@ def test_the_loss_has_the_gradient_of_finite_differences() -> None:
 
 def test_what_is_alike_but_for_its_light() -> None:
     a, b = (picture(name)[:, :, :190, :190] for name in ("a_ref", "b_ref"))
-    assert unlikeness(a, a).item() == pytest.approx(0, abs=1e-4)
-    assert unlikeness(a, 0.1 * a + 0.3).item() == pytest.approx(0, abs=1e-3), (
-        "light and contrast do not count"
+    other = unlikeness(a, b).item()
+    assert unlikeness(a, a).item() < 0.02 * other
+    torch.testing.assert_close(
+        unlikeness(a, 0.1 * a), unlikeness(a, a), atol=5e-3, rtol=0, msg="nor does a gain"
     )
-    assert unlikeness(a, a.clamp(min=0.02) ** 0.45).item() < 0.25 * unlikeness(a, b).item(), (
-        "nor does a curve, much"
-    )
-    assert unlikeness(a, 1 - a).item() > 1
+    assert unlikeness(a.clamp(min=0.02) ** 0.45, a).item() < 0.25 * other, "a curve hardly counts"
+    assert unlikeness(1 - a, a).item() > 1
     assert unlikeness(a, b).shape == (1,)
+
+
+def test_detail_in_the_dark_counts() -> None:
+    a = picture("b_ref")[:, :, :190, :190]
+    ramp = torch.exp(-3 * torch.linspace(0, 1, 190))
+    lost = torch.where(ramp < 0.2, 0.3, a)
+    assert unlikeness(a, ramp * a).item() < 0.6 * unlikeness(lost, ramp * a).item()
+    flat = torch.where(ramp < 0.2, 0.05, a)
+    assert unlikeness(lost, flat).item() < 0.5 * unlikeness(lost, a).item(), (
+        "where there is none little is missed"
+    )
+
+
+def test_light_that_is_even() -> None:
+    dark = 0.02 + 0.2 * noise(0, 1, 1, 64, 64).expand(1, 3, 64, 64)
+    assert unevenness(dark, dark).item() == 0
+    assert unevenness(4 * dark, dark).item() < 0.02, "all of it alike"
+    spot = torch.ones(64, 64)
+    spot[16:48, 16:48] = 4
+    edge = torch.where(spot > 1, 0.05, 1.0)
+    uneven = unevenness(dark * spot, dark).item()
+    assert uneven > 0.05
+    # Of 8 x 8 squares 16 of 112 pairs of neighbours have the spot's edge between them.
+    flat = torch.full((1, 3, 64, 64), 0.1)
+    light = torch.tensor([0.1 * each + 0.2 * 0.1 * 1.75 + 1e-3 for each in (1, 4)])
+    assert unevenness(flat * spot, flat).item() == pytest.approx(
+        16 / 112 * light.log().diff().item(), abs=1e-5
+    )
+    assert unevenness(dark * edge * spot, dark * edge).item() < 0.3 * uneven, "at an edge gains may differ"
 
 
 def test_colour_is_told_from_light() -> None:
@@ -114,3 +143,7 @@ def test_flat_pictures_are_alike_with_finite_gradients() -> None:
     assert flat.grad is not None
     assert flat.grad.isfinite().all()
     assert 0 <= float(found.detach()) <= 1.01
+    black = torch.zeros(1, 3, 16, 16, requires_grad=True)
+    (unlikeness(black, black.detach()).sum() + unevenness(black, noise(0, 1, 3, 16, 16))).backward()  # type: ignore[no-untyped-call]
+    assert black.grad is not None
+    assert black.grad.isfinite().all()

@@ -16,8 +16,12 @@ SQUARE = 8
 """Side of the squares whose colours are compared, pixels."""
 DARK = 0.2
 """Of a picture's mean: what is added to each channel of a square before its colour is taken."""
+STEEP = 3.0
+"""How fast an edge's weight falls with the logarithm of what it is times as light on one side as on the other."""
 FLAT = 0.02
-"""Of a picture of unit variance, the variance of a window that counts as flat."""
+"""Of a picture of unit variance, the variance of a window that counts half, as it is nearly flat."""
+NONE = 5e-4
+"""Of the same, a variance that is added to both: detail that is fainter by far is none."""
 
 
 def similarity(a: Tensor, b: Tensor, taps: int = WINDOW) -> tuple[Tensor, Tensor]:
@@ -58,22 +62,32 @@ def multiscale_ssim(a: Tensor, b: Tensor, scales: int = 3) -> Tensor:
     return torch.stack(found).mean(dim=0)
 
 
-def unlikeness(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
-    """(batch,) 0 to 2: how little two pictures vary together at each place, whatever their light and contrast.
+def unlikeness(result: Tensor, dark: Tensor, scales: int = 5) -> Tensor:
+    """(batch,) 0 to 2: how little of a dark picture's detail is in the result, whatever its light and contrast.
 
-    1 - the correlation within SSIM's window, of each channel at zero mean and unit variance over the picture; the
-    mean over places, channels and scales, as many as the pictures allow. Where both are flat, as noise in the dark is, there is none.
+    1 - the correlation within SSIM's window of the logarithms of each channel, at zero mean and unit variance over the
+    picture; the mean over channels, scales (as many as the pictures allow) and places, but places where the dark
+    picture is flat count less. Of logarithms, so that detail in the dark counts as detail in the light does; what is
+    much darker than its picture counts as flat, as it is noise.
     """
+
+    def logarithm(picture: Tensor) -> Tensor:
+        picture = picture.float().clamp(min=0)
+        return F.instance_norm(
+            (picture + DARK * picture.mean(dim=(1, 2, 3), keepdim=True) + 1e-3).log(), eps=1e-5
+        )
+
     found: list[Tensor] = []
-    with torch.autocast(a.device.type, enabled=False):
-        a, b = (F.instance_norm(each.float(), eps=1e-5) for each in (a, b))
+    with torch.autocast(dark.device.type, enabled=False):
+        a, b = logarithm(result), logarithm(dark)
         while len(found) < scales and (not found or min(a.shape[2:]) >= SMALLEST):
             rows, columns = (_window(side, WINDOW, a.device).float() for side in a.shape[2:])
             means = [rows @ each.contiguous() @ columns.T for each in (a, b, a * a, b * b, a * b)]
             variances = [(means[2 + k] - means[k] ** 2).clamp(min=0) for k in (0, 1)]
             covariance = means[4] - means[0] * means[1]
-            deviations = (variances[0] * variances[1] + 1e-8).sqrt()  # no infinite gradient at none
-            found.append(1 - ((covariance + FLAT) / (deviations + FLAT)).mean(dim=(1, 2, 3)))
+            deviations = ((variances[0] + NONE) * (variances[1] + NONE)).sqrt()
+            counts = variances[1] / (variances[1] + FLAT)
+            found.append((counts * (1 - covariance / deviations)).mean(dim=(1, 2, 3)))
             a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
     return torch.stack(found).mean(dim=0)
 
@@ -92,6 +106,26 @@ def colour_distance(a: Tensor, b: Tensor) -> Tensor:
 
     with torch.autocast(a.device.type, enabled=False):
         return (shares(a.float()) - shares(b.float())).abs().mean()
+
+
+def unevenness(result: Tensor, dark: Tensor) -> Tensor:
+    """How unevenly a dark picture in [0, 1] was lightened where it has no edges: 0 if all of it alike.
+
+    The total variation of the logarithm of how many times as light the result's squares of SQUARE pixels are, over
+    neighbours, each pair weighed by exp(-STEEP |logarithm of how many times as light one is as the other in the dark
+    picture|); what is much darker than its picture counts little. After the smoothness of illumination maps in
+    Zero-DCE (Guo et al. 2020) and LIME (Guo et al. 2017).
+    """
+
+    def light(picture: Tensor) -> Tensor:
+        means = F.avg_pool2d(picture.mean(dim=1, keepdim=True).clamp(min=0), min(SQUARE, *picture.shape[2:]))
+        return (means + DARK * means.mean(dim=(1, 2, 3), keepdim=True) + 1e-3).log()
+
+    with torch.autocast(dark.device.type, enabled=False):
+        before = light(dark.float())
+        gain = light(result.float()) - before
+        steps = [((-STEEP * before.diff(dim=axis).abs()).exp(), gain.diff(dim=axis)) for axis in (2, 3)]
+        return torch.cat([(weight * step.abs()).flatten() for weight, step in steps]).mean()
 
 
 def gradient_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from lowlight.methods.enlightengan import Config
 from lowlight.methods.enlightengan.critic import Critic
 from lowlight.methods.enlightengan.network import Network
 from lowlight.nn import features
-from lowlight.nn.structure import SMALLEST, colour_distance, unlikeness
+from lowlight.nn.structure import SMALLEST, colour_distance, unevenness, unlikeness
 from lowlight.training import stage
 from lowlight.training.data import Batch, Mixture, Pair, Picture, UnpairedDrawer
 from lowlight.training.stage import Moment, Optimizer, Player, Rates, Schedule
@@ -154,6 +154,10 @@ class Unpaired(stage.Stage):
         adversarial: float = Field(1.0, ge=0)
         """Weight of what the critics say."""
         features: Features = Features()
+        smooth: float = Field(0.0, ge=0)
+        """Ours: weight of how unevenly a dark crop is lightened where it has no edges."""
+        lightness: float = Field(0.0, ge=0)
+        """Ours: weight of the mean squared difference of each result's mean from that of the step's light crops."""
         vgg_file: Path | None = None
         """File of VGG-16's weights; default: searched for in the caches, and torchvision's then downloaded."""
         patches: int = Field(6, ge=0)
@@ -167,6 +171,8 @@ class Unpaired(stage.Stage):
         local_layers: int = Field(4, ge=1)
         darkened: float = Field(0.5, ge=0, le=1)
         """Share of the dark crops that are made 2 to 4 times as dark for the generator."""
+        halved: float = Field(0.0, ge=0, le=1)
+        """Ours: share of the steps whose crops are windows of twice their side, reduced to it."""
         released_batches: bool = False
         """As the release: each photo of the larger folder once an epoch, always with the same one of the other;
         otherwise any dark photo with any light one."""
@@ -235,8 +241,15 @@ class Unpaired(stage.Stage):
             pairs = epoch_batch(self.folders.darks, self.folders.lights, moment.count, moment.step, self.seed)
         else:
             pairs = [data.draw(rng, apart=True) for _ in range(moment.count)]
-        drawn = [draw(rng, pair, crop, self.settings.darkened) for pair in pairs]
-        return make_crops(pairs, drawn, crop, device)
+        halved = bool(self.settings.halved) and rng.random() < self.settings.halved
+        side = 2 * crop if halved else crop
+        for picture in (each for pair in pairs for each in pair if min(each.pixels.shape[:2]) < side):
+            height, width = picture.pixels.shape[:2]
+            raise RecipeError(
+                f"settings.halved: twice the crop, {side} pixels, does not fit into {picture.name} ({width}x{height})"
+            )
+        drawn = [draw(rng, pair, side, self.settings.darkened) for pair in pairs]
+        return make_crops(pairs, drawn, side, device, halved=halved)
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
         """The order of the release: the generator is stepped first, the critics on what it made before that."""
@@ -256,6 +269,11 @@ class Unpaired(stage.Stage):
             terms["features"] = chosen.features.weight * self.distance(fake, dark)
             if fakes is not None and darks is not None:
                 terms["patch_features"] = chosen.features.weight * self.distance(fakes, darks)
+        if chosen.smooth:
+            terms["smooth"] = chosen.smooth * unevenness((fake + 1) / 2, batch.dark)
+        if chosen.lightness:
+            away = (fake + 1).float().mean(dim=(1, 2, 3)) / 2 - batch.light.mean()
+            terms["lightness"] = chosen.lightness * away.square().mean()
         yield "generator", terms
         fake = fake.detach()
         yield "global", {"critic": relative(self.scores("global", real), self.scores("global", fake))}
@@ -302,12 +320,16 @@ class Unpaired(stage.Stage):
         return F.mse_loss(a, b)
 
 
-def make_crops(pairs: Sequence[Pair], drawn: Sequence[Draws], crop: int, device: torch.device) -> Crops:
-    """A batch of dark and light photos with what was drawn for each."""
+def make_crops(
+    pairs: Sequence[Pair], drawn: Sequence[Draws], crop: int, device: torch.device, *, halved: bool = False
+) -> Crops:
+    """A batch of dark and light photos with what was drawn for each. halved: reduced to half the side."""
     cuts = [cut(pair, each, crop) for pair, each in zip(pairs, drawn, strict=True)]
     dark, light = (
         torch.stack(list(side)).to(device).permute(0, 3, 1, 2) / 255 for side in zip(*cuts, strict=True)
     )
+    if halved:
+        dark, light = F.avg_pool2d(dark, 2), F.avg_pool2d(light, 2)
     times = [1.0 if each.darkened is None else each.darkened / 100 for each in drawn]
     divisors = torch.tensor(times, dtype=torch.float32, device=device)[:, None, None, None]
     return Crops(
