@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,11 @@ def numbers(name: str) -> dict[str, NDArray[Any]]:
 
 def published(weights: str = "weights.json") -> Network:
     """The network of a made-up published checkpoint, imported as users would."""
+    return deepcopy(_published(weights))
+
+
+@lru_cache(maxsize=1)
+def _published(weights: str) -> Network:
     imported = read(fill.checkpoint(FIXTURES / weights), {}, {})
     network = Network(imported.config)  # type: ignore[arg-type]
     network.load_state_dict(

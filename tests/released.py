@@ -25,7 +25,9 @@ def drawn(names: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
 def state(config: Config, *, older: bool = True) -> dict[str, Tensor]:
     """The tensors of a checkpoint of Dimma's network, its attention under the older names."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for name, value in Network(config).state_dict().items():
+    with torch.device("meta"):  # the names and shapes alone
+        network = Network(config)
+    for name, value in network.state_dict().items():
         for new, old in OLDER.items() if older else ():
             name = name.replace(f"attentions.0.{new}.", f"attentions.0.{old}.")
         shapes[name] = tuple(value.shape)

@@ -35,8 +35,8 @@ def test_depth_does_not_matter() -> None:
 
 
 def test_large_photos_are_measured_to_the_pixel() -> None:
-    whole = place(4, 700, 1300, detail=7)
-    found = alignment.measure(night(whole[20:680, 20:1280]), whole[17:677, 31:1291])
+    whole = place(4, 440, 1100, detail=7)
+    found = alignment.measure(night(whole[20:420, 20:1080]), whole[17:417, 31:1091])
     assert (found.down, found.right) == (3, -11)
 
 

@@ -102,22 +102,26 @@ def run(fixture: dict[str, np.ndarray]) -> Run:
     return Run(network, output, seen)
 
 
+@pytest.mark.slow
 def test_published_size(run: Run) -> None:
     assert sum(each.numel() for each in run.network.parameters()) == 40_967_875
 
 
+@pytest.mark.slow
 def test_input(run: Run, fixture: dict[str, np.ndarray]) -> None:
     prepared = run.seen["conv_in input"]
     np.testing.assert_allclose(prepared[0], fixture["image"], rtol=0, atol=1e-6)
     assert np.array_equal(prepared[0, 3:6], fixture["image"][3:6]), "equalised channels are exact"
 
 
+@pytest.mark.slow
 def test_condition(run: Run, fixture: dict[str, np.ndarray]) -> None:
     assert np.array_equal(run.seen["time"][:4], fixture["timestep"])
     np.testing.assert_allclose(run.seen["embedding input"][:4], fixture["sinusoid"], rtol=0, atol=5e-5)
     np.testing.assert_allclose(run.seen["embedding"][:4], fixture["embedding"], rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["conv_in", "down0", "down3", "mid_attention", "mid", "up0", "up3"])
 def test_inside(run: Run, fixture: dict[str, np.ndarray], part: str) -> None:
     channels = run.seen[part][0].astype(np.float64)
@@ -125,12 +129,14 @@ def test_inside(run: Run, fixture: dict[str, np.ndarray], part: str) -> None:
     np.testing.assert_allclose(channels.std(axis=(1, 2)), fixture[f"std_{part}"], rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_output(run: Run, fixture: dict[str, np.ndarray]) -> None:
     np.testing.assert_allclose(run.seen["raw"][:4], fixture["raw"], rtol=0, atol=2e-5)
     np.testing.assert_allclose(run.output[:4], fixture["output"], rtol=0, atol=5e-6)
     np.testing.assert_allclose(run.output[4], fixture["output_test_protocol"], rtol=0, atol=5e-6)
 
 
+@pytest.mark.slow
 def test_names_of_today(run: Run, fixture: dict[str, np.ndarray]) -> None:
     prefix = "mid_block.attentions.0."
     attention = tensors("weights_today.json", f"backbone.{prefix}to_")

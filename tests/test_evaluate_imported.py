@@ -46,12 +46,20 @@ def save(path: str, samples: np.ndarray) -> None:
     Image.fromarray(samples).save(path)
 
 
-@pytest.fixture
-def llflow(place: Path) -> list[str]:
-    """Arguments that name an imported checkpoint and its photo."""
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An imported checkpoint of LLFlow."""
+    folder = tmp_path_factory.mktemp("imported")
     weights = fill.checkpoint(llflow_numbers.FIXTURES / "weights.json")
-    torch.save({key: torch.from_numpy(each) for key, each in weights.items()}, "official.pth")
-    import_checkpoint(Path("official.pth"), Path("llflow.safetensors"))
+    torch.save({key: torch.from_numpy(each) for key, each in weights.items()}, folder / "official.pth")
+    import_checkpoint(folder / "official.pth", folder / "llflow.safetensors")
+    return folder / "llflow.safetensors"
+
+
+@pytest.fixture
+def llflow(place: Path, imported: Path) -> list[str]:
+    """Arguments that name an imported checkpoint and its photo."""
+    Path("llflow.safetensors").symlink_to(imported)
     pair = llflow_numbers.numbers("input")
     save("low/street.png", pair["dark"])
     save("high/street.png", pair["reference"])

@@ -94,10 +94,9 @@ def test_dropout_is_the_generators(lpips: Perceptual, pictures: tuple[Tensor, Te
 
 
 @pytest.fixture(scope="module")
-def trunk() -> dict[str, Tensor]:
+def trunk(lpips: Perceptual) -> dict[str, Tensor]:
     """The trunk's tensors under torchvision's names."""
-    module = Perceptual(tensors("weights.json", "ssim_loss."))
-    return {key: each for key, each in module.state_dict().items() if key.startswith("features.")}
+    return {key: each for key, each in lpips.state_dict().items() if key.startswith("features.")}
 
 
 @pytest.fixture

@@ -419,6 +419,7 @@ def test_odd_files_are_done_or_refused(name):
         refusal(data)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed(tmp_path):
     samples = [*bombs().values(), *(data for data, _ in odd().values())]
     samples += [

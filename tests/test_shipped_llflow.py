@@ -22,7 +22,11 @@ def llflow() -> Enhancer:
     return lowlight.load(CLONE / "models" / "llflow.onnx", threads=1)
 
 
-@pytest.mark.parametrize("name", ["astronaut.jpg", "chelsea.jpg", "coffee.jpg"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) for name in ("astronaut.jpg", "chelsea.jpg")]
+    + ["coffee.jpg"],
+)
 def test_more_brightness_is_a_lighter_picture(llflow: Enhancer, name: str) -> None:
     photo = read_photo(CLONE / "examples" / name)
     side = min(photo.height, photo.width)
@@ -47,6 +51,7 @@ def test_tiles_with_the_stated_halo_give_the_same_8_bits(llflow: Enhancer) -> No
     assert np.abs(tiled.samples.astype(int) - whole.samples).max() <= 1
 
 
+@pytest.mark.slow
 def test_surprise_shows_noise_and_blur_where_they_are(one_thread: None) -> None:
     """In a picture that the density has drawn itself, of which nothing is surprising."""
     from lowlight.likelihoods import Judge

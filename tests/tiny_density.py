@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from lowlight.methods.llflow.network import Network
 from pictures import smooth
 
 
+@lru_cache
 def make() -> Network:
-    """Each square of pixels as its mean and its differences, both normalised by smooth pictures.
+    """To be read alone. Each square of pixels as its mean and its differences, both normalised by smooth pictures.
 
     So noise, whose differences are large, is unlikely, and a larger latent is a lighter picture.
     """
