@@ -33,7 +33,7 @@ from lowlight.training.export import export_onnx
 from lowlight.training.stage import Moment, Stage
 from lowlight.weights import Header, load_tensors, open_weights, save_safetensors
 
-SIZES = [(1, 1), (1, 9), (7, 2), (33, 50), (64, 64), (4000, 30), (30, 4000)]
+SIZES = [(1, 1), (1, 9), (7, 2), (33, 50), (64, 64), (1500, 30), (30, 1500)]
 """Height and width of the contract's photos."""
 TOLERANCE = 1e-4
 """Between engines in float32, in a picture of [0, 1]."""

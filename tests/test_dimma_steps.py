@@ -273,6 +273,7 @@ def test_lpips_is_frozen(random_lpips: None) -> None:
     assert len(found.players()["network"].parameters) == len(list(found.networks["network"].parameters()))
 
 
+@pytest.mark.slow
 def test_trained_lpips_of_the_release(random_lpips: None) -> None:
     found, of = stage("tiled", losses={"mse": 1, "lpips": 0.1}, faults=["trained_lpips"]), batch()
     trained = found.networks["lpips"]

@@ -79,7 +79,7 @@ def files(page: Path) -> dict[str, str]:
 
 def save(name: str, values: np.ndarray) -> None:
     Path(name).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values).save(name)
+    Image.fromarray(values).save(name, compress_level=1)  # of PNG
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ NAMES = ("1", "2", "10")
 
 def save(path: Path | str, array: np.ndarray) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(array).save(path)
+    Image.fromarray(array).save(path, compress_level=1)  # of PNG
 
 
 def result(seed: int, shift: int = 6) -> np.ndarray:

@@ -408,6 +408,7 @@ def test_the_command_enhances_with_imported_weights(
     from PIL import Image
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lowlight.cli.enhance.cores", lambda: 1)  # threads of torch that wait for each other
     Image.fromarray(dark(21, 30)).save("dark.png")
     line = ["enhance", "dark.png", "--model", imported, "--lightness", "0.4"]
     assert command(monkeypatch, *line, "-o", "a.png") == 0

@@ -75,6 +75,7 @@ def test_coloured_light_gives_a_picture(dimma: Enhancer, colour: tuple[float, fl
     assert np.corrcoef(dark.ravel(), light.ravel())[0, 1] > 0.6
 
 
+@pytest.mark.slow
 def test_tiles_give_the_whole_picture(dimma: Enhancer) -> None:
     photo = read_photo(EXAMPLES / "rocket.png")
     photo = replace(photo, samples=photo.samples[60:400, 150:550])
@@ -120,7 +121,7 @@ def test_torch_makes_the_same_picture(dimma: Enhancer) -> None:
 
 
 def test_the_fast_twin_is_close(dimma: Enhancer) -> None:
-    photo = read_photo(EXAMPLES / "astronaut.jpg")
+    photo = part("astronaut.jpg")
     exact, _ = dimma.enhance_photo(photo, dimma.controls(lightness=0.45))
     fast = lowlight.load("dimma", fast=True, threads=1)
     close, _ = fast.enhance_photo(photo, fast.controls(lightness=0.45))
