@@ -84,6 +84,7 @@ def test_llflows_test_to_the_digit(lowlight: Command, llflow: list[str]) -> None
         assert METRICS[name](own, reference) == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_llflows_validation_and_where_its_ssim_is_from(lowlight: Command, llflow: list[str]) -> None:
     """PSNR is of the gained floats, SSIM of the clipped ones before the gain: of the saved file, to 2e-5."""
     asked = ("--metrics", "psnr_float,ssim_llflow_val", "--json")
@@ -100,6 +101,7 @@ def test_llflows_validation_and_where_its_ssim_is_from(lowlight: Command, llflow
     assert json.loads(out)["columns"][1]["mean"] == pytest.approx(LOGS["ssim"], abs=2e-5)
 
 
+@pytest.mark.slow
 def test_its_front_end_for_photos_without_reference_truncates_and_is_said_to(
     lowlight: Command, llflow: list[str]
 ) -> None:

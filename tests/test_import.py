@@ -103,7 +103,11 @@ ODD = [
 
 @pytest.mark.parametrize(
     ("widths", "blocks", "head", "attention", "groups", "older"),
-    [(*sizes, True) for sizes in ODD] + [(*ODD[4], False)],
+    [
+        pytest.param(*sizes, older, marks=[pytest.mark.slow] if max(sizes[0]) > 16 else [])
+        for sizes in ODD
+        for older in (True, False)
+    ],
 )
 def test_any_size_comes_back_from_shapes_and_settings(
     widths: Any, blocks: Any, head: Any, attention: int, groups: int, older: bool, tmp_path: Path

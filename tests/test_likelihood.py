@@ -78,7 +78,7 @@ def test_sides_that_are_no_multiples_are_mirrored(judge: Judge) -> None:
     small, whole = (judge.given(np.full(each.shape, 20, np.uint8)) for each in (light, mirrored))
     assert small.bits_per_position(light) == whole.bits_per_position(mirrored)
     for kind in RANGES:
-        np.testing.assert_array_equal(small.map(kind, light), whole.map(kind, mirrored)[:21, :34])
+        np.testing.assert_array_equal(small.map(kind, light, 2), whole.map(kind, mirrored, 2)[:21, :34])
 
 
 # Where

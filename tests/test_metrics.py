@@ -68,6 +68,7 @@ def picture(name: str) -> Picture:
     return Picture.of_samples(samples(name))
 
 
+@cache
 def random_picture(height: int, width: int, seed: int = 0) -> Picture:
     rng = np.random.default_rng(seed)
     light = smooth(height, width, seed) / 255 + rng.normal(0, 0.05, (height, width, 3))
@@ -336,10 +337,10 @@ def test_all_but_lpips_need_the_core_alone() -> None:
 # Laws
 
 
-@pytest.mark.parametrize("name", [name for name in LOCAL if METRICS[name].compares == "reference"])
-def test_symmetric_and_best_where_pictures_are_equal(name: str) -> None:
-    metric = METRICS[name]
-    reference, near, far = (
+@cache
+def better_and_worse() -> tuple[Picture, ...]:
+    """A reference, a picture near it and one far from it."""
+    return tuple(
         Picture.of_raw(np.clip(smooth(170, 171) / 255 * gain + noise, 0, 1).astype(np.float32))
         for gain, noise in (
             (1.0, np.zeros((170, 171, 3))),
@@ -347,6 +348,12 @@ def test_symmetric_and_best_where_pictures_are_equal(name: str) -> None:
             (0.5, np.random.default_rng(2).normal(0, 0.1, (170, 171, 3))),
         )
     )
+
+
+@pytest.mark.parametrize("name", [name for name in LOCAL if METRICS[name].compares == "reference"])
+def test_symmetric_and_best_where_pictures_are_equal(name: str) -> None:
+    metric = METRICS[name]
+    reference, near, far = better_and_worse()
     if name not in ("psnr_dimma_val", "delta_e_94"):  # the peak, the chroma are the reference's
         assert metric(near, reference) == pytest.approx(metric(reference, near), rel=1e-9)
     best, good, bad = (metric(each, reference) for each in (reference, near, far))
