@@ -200,6 +200,12 @@ def has_its_model(line: str) -> bool:
     return found is None or found[1] in SHIPPED
 
 
+IN_SHELL = [
+    page for page in PAGES if commands(page) and page not in (METHOD_PAGE, TRAINING_PAGE, ADAPTING_PAGE)
+]
+"""Pages whose commands also run in a shell, in the slow set."""
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=of_page)
 def test_commands_work(
     page: Path,
@@ -215,9 +221,9 @@ def test_commands_work(
         values = parse(line)
         if line.startswith("lowlight train "):
             read_recipe(values["recipe"], values["overrides"] or [])
-        elif (
-            not line.startswith(NEED_TRAINING) and has_its_model(line) and "|" not in line
-        ):  # pipes in a shell
+        elif "|" in line:
+            assert page in IN_SHELL, "a pipe, which nothing would run"
+        elif not line.startswith(NEED_TRAINING) and has_its_model(line):
             status = call(line, monkeypatch)
             assert status == 0, f"{line}: {capfd.readouterr().err}"
 
@@ -258,11 +264,7 @@ def test_there_are_commands_to_run() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page",
-    [page for page in PAGES if commands(page) and page not in (METHOD_PAGE, TRAINING_PAGE, ADAPTING_PAGE)],
-    ids=of_page,
-)
+@pytest.mark.parametrize("page", IN_SHELL, ids=of_page)
 def test_commands_work_in_a_shell(page: Path, place: Path) -> None:
     for line in commands(page):
         if has_its_model(line) and not line.startswith((*NEED_TRAINING, "lowlight train ")):
