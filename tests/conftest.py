@@ -52,7 +52,7 @@ def few_draws(monkeypatch):
     """Dimma's stages take the range of descriptors from few photos: making thousands costs seconds."""
     from lowlight.methods.dimma.training import Dimmed, Paired
 
-    monkeypatch.setattr(Paired, "descriptor_draws", 32)
+    monkeypatch.setattr(Paired, "descriptor_draws", 16)
     monkeypatch.setattr(Dimmed, "descriptor_draws", 16)
 
 

@@ -288,7 +288,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 MANY = Course(**{**vars(TINY), "steps": 120, "detail_steps": 400, "precision": None})
 
 
-@pytest.mark.parametrize("detail", [2.0, 4.0])
+@pytest.mark.parametrize("detail", [pytest.param(2.0, marks=pytest.mark.slow), 4.0])
 def test_too_few_minutes_are_told_before_the_network_is_trained(
     folder: Path, timed: dict[str, float], detail: float
 ) -> None:
@@ -373,7 +373,7 @@ def test_steps_that_are_timed_are_those_that_train(folder: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_a_signal_while_steps_are_timed_ends_the_command(
     lowlight: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
 ) -> None:

@@ -44,6 +44,33 @@ def hashes(folder):
     return {path: path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
 
 
+# Streams; as real processes in test_cli_process.py
+
+
+def test_closed_streams_are_held(monkeypatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    monkeypatch.setattr(sys, "argv", ["lowlight", "--help"])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 0
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        assert stream.name == os.devnull
+        stream.close()
+
+
+def test_a_reader_that_has_left_ends_the_command_without_a_word(monkeypatch, capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        monkeypatch.setattr(sys, "argv", ["lowlight", "methods"])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert end.value.code == 1
+    assert capfd.readouterr() == ("", "")
+
+
 # Signals
 
 

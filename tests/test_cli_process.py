@@ -161,6 +161,10 @@ def test_through_pipes():
     assert (done.returncode, done.stderr) == (0, b"")
     picture = Image.open(io.BytesIO(done.stdout))
     assert (picture.format, picture.size) == ("JPEG", (24, 16))
+
+
+@pytest.mark.slow
+def test_no_photo_through_a_pipe():
     wrong = lowlight("enhance", "-", input=b"no photo")
     assert (wrong.returncode, wrong.stdout) == (1, b"")
     assert wrong.stderr.startswith(b"-: ")
@@ -179,7 +183,8 @@ def test_pipe_to_file_and_file_to_pipe():
     assert json.loads(again.stdout)["status"] == "skipped"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_and_taken_up_again(number):
     many(150)
     before = hashes("in")
@@ -229,6 +234,7 @@ def test_killed_at_any_moment_leaves_nothing_half():
     assert check_whole("again") == {path.name for path in before}
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves():
     many(40)
     batch = start("enhance", "in", "-o", "out", "--strength", "0", "--json")
@@ -268,6 +274,7 @@ def test_an_encoding_without_the_letters(monkeypatch):
     assert check_whole("out") == {"\u0142\u00f3d\u017a.png", "b.png"}
 
 
+@pytest.mark.slow
 def test_closed_standard_streams_hold_no_photo():
     make("in/a.png", "in/b.png", "in/c.png")
     Path("in/b.png").write_bytes(b"")

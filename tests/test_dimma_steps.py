@@ -261,6 +261,7 @@ def test_of_few_pairs_automatic_lightness_is_a_constant() -> None:
     assert estimator.predict(arrays, np.zeros(1, np.float32)) == pytest.approx(0.455)
 
 
+@pytest.mark.slow
 def test_lpips_is_frozen(random_lpips: None) -> None:
     found, of = stage("tiled", losses={"mse": 1, "lpips": 0.1}), batch()
     assert found.perceptual is not None

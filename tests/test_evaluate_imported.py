@@ -66,6 +66,7 @@ def llflow(place: Path, imported: Path) -> list[str]:
     return ["evaluate", "llflow.safetensors", "--low", "low", "--reference", "high"]
 
 
+@pytest.mark.slow
 def test_llflows_test_to_the_digit(lowlight: Command, llflow: list[str]) -> None:
     """PSNR within 1e-4 dB and SSIM within 1e-5 of what it prints, through the command and on its own result."""
     status, out, err = lowlight(*llflow, "--preset", "paper-llflow", "--json")

@@ -104,7 +104,11 @@ ODD = [
 @pytest.mark.parametrize(
     ("widths", "blocks", "head", "attention", "groups", "older"),
     [
-        pytest.param(*sizes, older, marks=[pytest.mark.slow] if max(sizes[0]) > 16 else [])
+        pytest.param(
+            *sizes,
+            older,
+            marks=[pytest.mark.slow] if max(sizes[0]) > 16 or (len(sizes[0]) > 4 and not older) else [],
+        )
         for sizes in ODD
         for older in (True, False)
     ],

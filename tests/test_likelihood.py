@@ -94,6 +94,7 @@ def test_bits_of_places_are_those_of_the_picture(judge: Judge) -> None:
     assert bits.std() > 1
 
 
+@pytest.mark.slow
 def test_surprise_is_beyond_what_the_density_draws(judge: Judge) -> None:
     given = judge.given(numbers("input")["dark"])
     light = numbers("input")["reference"] / np.float32(255)

@@ -46,7 +46,7 @@ def dark(height: int, width: int) -> np.ndarray:
     return np.rint(255 * fill.photo("cellar", height, width, 0.0, 0.2)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("name", ["odd", "multiple"])
+@pytest.mark.parametrize("name", ["odd", pytest.param("multiple", marks=pytest.mark.slow)])
 def test_published_front_end(name: str) -> None:
     expected = numbers("padding")
     samples = expected[f"{name}_dark"]

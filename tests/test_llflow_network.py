@@ -195,6 +195,7 @@ def test_folding_draws_no_weights(network: Network, monkeypatch: pytest.MonkeyPa
     network.folded()
 
 
+@pytest.mark.slow
 def test_round_trip_in_float64(photos: Numbers) -> None:
     network = published().double()
     light = picture(photos["reference"]).double()
@@ -243,6 +244,7 @@ def test_norms_start_from_data() -> None:
     close(bits(z, mean, log_det, light), expected["nll"], 1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_of_the_likelihood(network: Network, photos: Numbers) -> None:
     expected = numbers("gradients")
 

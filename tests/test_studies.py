@@ -275,7 +275,9 @@ def rows_of(findings: studies.Findings) -> dict[Any, dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["lightness", "brightness", "activation", "degradations", "against-l1", "colour-maps"]
+    "name",
+    ["lightness", "brightness", "activation"]
+    + [pytest.param(each, marks=pytest.mark.slow) for each in ("degradations", "against-l1", "colour-maps")],
 )
 def test_photos_that_a_judged_model_was_trained_on_are_named(
     name: str, pairs: tuple[str, ...], tmp_path: Path
@@ -304,6 +306,7 @@ def test_photos_that_a_judged_model_was_trained_on_are_named(
         assert re.match(rf"{said} (the scenes of )?1 of these 3 photos: .* too good: 2\.", notes[1])
 
 
+@pytest.mark.slow
 def test_noise_is_unlikely_and_light_is_not(pairs: tuple[str, ...], tmp_path: Path) -> None:
     findings = run("degradations", tmp_path / "out", *pairs, "draws=1")
     rows = rows_of(findings)
