@@ -11,6 +11,7 @@ import os
 import shlex
 import sys
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from keyword import iskeyword
 from typing import Annotated, Any, NoReturn
@@ -152,6 +153,14 @@ def _placeholder(argument: Any) -> str:
     return name if argument.required or name.startswith("[") else f"[{name}]"
 
 
+@cache
+def _command(name: str) -> Any:
+    single = typer.Typer(**_PLAIN)
+    function = name + "_" * iskeyword(name)
+    single.command(name, cls=_Command)(getattr(import_module(f"lowlight.cli.{function}"), function))
+    return typer.main.get_command(single)
+
+
 class _Commands(TyperGroup):
     """The commands by name; only the one that runs is imported."""
 
@@ -159,12 +168,7 @@ class _Commands(TyperGroup):
         return list(COMMANDS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        if cmd_name not in COMMANDS:
-            return None
-        single = typer.Typer(**_PLAIN)
-        function = cmd_name + "_" * iskeyword(cmd_name)
-        single.command(cmd_name, cls=_Command)(getattr(import_module(f"lowlight.cli.{function}"), function))
-        return typer.main.get_command(single)
+        return _command(cmd_name) if cmd_name in COMMANDS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in COMMANDS:

@@ -11,9 +11,9 @@ import math
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -634,22 +634,26 @@ def _file_of(path: Path) -> File:
         return File(path=str(path), sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
-def versions() -> dict[str, str]:
-    """Of what computes, torch's where it is loaded, and the time."""
+@cache
+def _version(package: str) -> str | None:
     from importlib.metadata import PackageNotFoundError, version
 
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str]:
+    """Of what computes, torch's where it is loaded, and the time."""
     from lowlight import __version__
 
-    found = {}
     used = ("torch",) if "torch" in sys.modules else ()
-    for name in ("numpy", "scipy", "onnxruntime", "pillow", "pyvips", *used):
-        with suppress(PackageNotFoundError):
-            found[name] = version(name)
-
+    found = {name: _version(name) for name in ("numpy", "scipy", "onnxruntime", "pillow", "pyvips", *used)}
     return {
         "lowlight": __version__,
         "python": platform.python_version(),
-        **found,
+        **{name: version for name, version in found.items() if version is not None},
         "machine": platform.machine(),
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
