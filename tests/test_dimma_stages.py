@@ -16,7 +16,7 @@ import toy_run
 from dimma_numbers import FIXTURES, tensors
 from lowlight import estimator, statistics
 from lowlight.errors import RecipeError, WeightsError
-from lowlight.methods.dimma import calibration
+from lowlight.methods.dimma import Dimma, calibration
 from lowlight.methods.dimma.dimmer import DimmerConfig, load_dimmer
 from lowlight.methods.dimma.training import Dimmed, DimmerStage, Paired
 from lowlight.methods.dimma.training.dimmed import SAMPLE
@@ -184,7 +184,7 @@ def test_a_camera_is_learned_and_its_file_dims(tmp_path: Path) -> None:
 
 def dimmed(tmp_path: Path, data: Mixture, **settings: Any) -> Dimmed:
     chosen = {**tiny.settings(Dimmed, tmp_path).model_dump(), "noise": {"share": 0.0}, **settings}
-    return Dimmed(tiny.config("dimma"), Dimmed.Settings.model_validate(chosen), data, CPU)
+    return Dimmed(Dimma.tiny_config(), Dimmed.Settings.model_validate(chosen), data, CPU)
 
 
 def photos(jitter: Jitter | None = None) -> Mixture:
@@ -276,13 +276,13 @@ def test_a_missing_dimmer_is_named(tmp_path: Path) -> None:
         update={"dimmer": str(tmp_path / "none.safetensors")}
     )
     with pytest.raises(WeightsError, match=r"none\.safetensors: no such weights file"):
-        Dimmed(tiny.config("dimma"), settings, photos(), CPU)
+        Dimmed(Dimma.tiny_config(), settings, photos(), CPU)
 
 
 def test_the_dimmer_s_place_stays_private(tmp_path: Path) -> None:
     toy_run.write_photos(tmp_path)
     settings = tiny.settings(Dimmed, tmp_path).model_dump()
-    config = tiny.config("dimma").model_dump()
+    config = Dimma.tiny_config().model_dump()
     source = {"kind": "photos", "folder": "high", "exclude": ["4", "5"]}
     found = recipe(
         tmp_path,
@@ -303,7 +303,7 @@ def test_the_dimmer_s_place_stays_private(tmp_path: Path) -> None:
 
 def test_few_pairs_keep_what_the_start_knows(tmp_path: Path) -> None:
     data = Mixture([(PairDrawer(camera_pairs()), 1.0)])
-    stage = Paired(tiny.config("dimma"), Paired.tiny_settings(), data, CPU)
+    stage = Paired(Dimma.tiny_config(), Paired.tiny_settings(), data, CPU)
     own = {name: array.copy() for name, array in stage.arrays().items()}
     known = {**estimator.constant(0.3), "descriptor_low": own["descriptor_low"] - 1}
     known["descriptor_high"] = own["descriptor_high"] - 1
@@ -328,7 +328,7 @@ def test_a_run_validated_at_its_start_is_never_worse_and_resumes_with_what_it_in
     tmp_path: Path,
 ) -> None:
     toy_run.write_photos(tmp_path)
-    common = {"stage": "paired", "config": tiny.config("dimma").model_dump()}
+    common = {"stage": "paired", "config": Dimma.tiny_config().model_dump()}
     settings = {"losses": {"lpips": 0}, "optimizer": {"rate": 3e-3}}
     first = recipe(tmp_path, **common, settings=settings, steps=100)
     fit(first, tmp_path / "first")

@@ -426,7 +426,6 @@ FLOW = {
 SHORT = 'changes=["steps=4", "validation.every=2", "batches=[{crop: 24, count: 2}]"]'
 
 
-@pytest.mark.slow
 def write_glare(path: Path, **config: Any) -> Network:
     """Weights of a tiny GLARE that nothing was learned by, and its network."""
     torch.manual_seed(0)
@@ -474,6 +473,7 @@ def test_results_of_each_stage_are_those_of_its_part(pairs: tuple[str, ...], tmp
         run("stages", tmp_path / "not", *pairs)
 
 
+@pytest.mark.slow
 def test_objectives_are_trained_apart(tmp_path: Path) -> None:
     write_photos(tmp_path)
     recipe = write_recipe(tmp_path, **FLOW)
