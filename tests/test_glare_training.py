@@ -324,6 +324,7 @@ def test_third_stage(prefix: str, vgg: VGG) -> None:
         check_step(stage, batch, "stage3", 1, (4e-3, 1.3e-2, 3e-3, 0.19), 1.3e-2)
 
 
+@pytest.mark.slow
 def test_third_stage_with_the_batchs_means(vgg: VGG) -> None:
     expected, batch = numbers("stage3_batch2"), batch_of(2)
     vgg.double()
