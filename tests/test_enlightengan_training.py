@@ -258,7 +258,7 @@ def test_the_patches_lie_where_the_release_draws_them() -> None:
     moment = Moment(0, 1, 64, 2, np.random.default_rng(7), torch.Generator())
     assert stage.places(moment, 64)[0] == (top, left), "the column is drawn before the row"
     with pytest.raises(RecipeError, match="at least 33 pixels for patches of 32, got 32"):
-        places(32)
+        stage.check_crop(32)
 
 
 # Data

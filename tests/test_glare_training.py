@@ -444,8 +444,10 @@ def test_the_critic_comes_later() -> None:
     assert [name for name, _ in players[0]] == ["codec"]
     assert [name for name, _ in players[1]] == ["codec", "critic"]
     assert players[1][0][1] == players[0][0][1] | {"adversarial"}
-    with pytest.raises(RecipeError, match="at least 16 pixels, a multiple of 8, got 36"):
-        next(stage.losses(batch, moment(crop=36)))
+    with pytest.raises(RecipeError, match="a multiple of 8 pixels, got 36"):
+        stage.check_crop(36)
+    with pytest.raises(RecipeError, match="at least 16 pixels, got 8"):
+        stage.check_crop(8)
 
 
 def test_until_there_are_codes_the_decoder_draws_from_the_latent() -> None:
@@ -484,15 +486,18 @@ def test_the_flow_begins_with_the_codebooks_decoder_and_refuses_another_size() -
     config = Config(channels=8, groups=4, codes=6, steps=1, hidden=4, condition=4, mixing=False)
     stage = LearnFlow(config, LearnFlow.Settings(), NO_PHOTOS, CPU)
     told = CodebookConfig(channels=8, groups=4, codes=6)
-    stage.adopt("codebook", {}, told.model_dump(mode="json"))
+    stage.adopt("codebook", stage.codec.state_dict(), told.model_dump(mode="json"))
     stage.begin()
     decoding = stage.network.decoding
     assert torch.equal(decoding.codebook.codes, stage.codec.codebook.codes)
     code = torch.randn(1, 3, 4, 4)
     assert torch.equal(decoding.decoder(decoding.after(code)), stage.codec.decode(code))
     assert not any(each.requires_grad for each in decoding.parameters())
+    others = told.model_copy(update={"groups": 2}).model_dump(mode="json")
     with pytest.raises(RecipeError, match="groups is 2 there and 4 in the recipe's config"):
-        stage.adopt("codebook", {}, told.model_copy(update={"groups": 2}).model_dump(mode="json"))
+        stage.adopt("codebook", stage.codec.state_dict(), others)
+    with pytest.raises(RecipeError, match="expected what stage codebook learns"):
+        stage.adopt("codebook", stage.network.state_dict(), config.model_dump(mode="json"))
     with pytest.raises(RecipeError, match=r"config\.mixing: expected false"):
         LearnFlow(config.model_copy(update={"mixing": True}), LearnFlow.Settings(), NO_PHOTOS, CPU)
     with pytest.raises(RecipeError, match=r"config\.mixing: expected true"):
@@ -507,6 +512,8 @@ def test_the_last_stage_changes_the_second_decoder_alone() -> None:
         "network", before, config.model_copy(update={"mixing": False}).model_dump(mode="json")
     )
     stage.network.load_state_dict(adopted)
+    with pytest.raises(RecipeError, match="expected what stage flow or mixing learns"):
+        stage.adopt("network", Codec(config).state_dict(), config.model_dump(mode="json"))
     trained = {id(each) for each in stage.players()["network"].parameters}
     for name, each in stage.network.named_parameters():
         assert (id(each) in trained) == each.requires_grad == name.startswith("decoding.mixing."), name

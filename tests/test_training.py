@@ -339,11 +339,22 @@ def test_a_device_that_is_not_there_is_refused(root: Path, monkeypatch: pytest.M
         fit(checked(root, device="cuda"), root / "run")
 
 
+UNPAIRED = {"settings": {"features": {"kind": "structure"}, "patches": 1, "patch": 24}}
+
+
+def crops(side: int) -> dict[str, Any]:
+    """What changes the side of crops, pixels."""
+    return {"batches": [{"crop": side, "count": 1}]}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"batches": [{"crop": 33, "count": 1}]},
+        crops(33),
         {"start": {"enhancer": "missing.safetensors"}},
+        {"method": "glare", "stage": "flow", "config": {"mixing": False}, "settings": {}},
+        {"method": "enlightengan", "stage": "unpaired", "config": {"levels": 3}, **UNPAIRED, **crops(30)},
+        {"method": "enlightengan", "stage": "unpaired", "config": {"levels": 3}, **UNPAIRED, **crops(20)},
         {"data": {"root": "nowhere"}},
     ],
     ids=lambda changes: next(iter(changes)),
@@ -356,6 +367,41 @@ def test_what_cannot_be_trained_leaves_no_folder(root: Path, changes: dict[str, 
         fit(checked(root, **changes), root / "run")
     assert "Errno" not in str(caught.value)
     assert not (root / "run").exists()
+
+
+def test_a_stage_goes_on_from_a_checkpoint_as_from_weights_and_from_no_other_network(root: Path) -> None:
+    found = methods.room("glare", "training").stages
+    values: dict[str, Any] = {
+        "method": "glare",
+        "settings": {"perceptual": 0, "semantic": 0, "adversarial": 0, "codes_from": 0},
+        "steps": 1,
+        "batches": [{"crop": 32, "count": 1}],
+    }
+    first = {"stage": "codebook", "config": tiny.config("glare", found["codebook"]).model_dump()}
+    fit(checked(root, **values, **first), root / "codebook")
+    then = {"stage": "flow", "config": tiny.config("glare", found["flow"]).model_dump(), "settings": {}}
+    kept = []
+    for file in ("checkpoint", "last"):
+        place = root / "codebook" / f"{file}.safetensors"
+        fit(checked(root, **{**values, **then, "start": {"codebook": str(place)}}), root / file)
+        kept.append(Checkpoint.read(root / file / "checkpoint.safetensors").part("network.network"))
+    for name, tensor in kept[0].items():
+        assert torch.equal(tensor, kept[1][name]), name
+    wrong = checked(
+        root, **{**values, **then, "start": {"codebook": str(root / "last" / "checkpoint.safetensors")}}
+    )
+    fit(wrong, root / "again")  # that one holds the codebook too
+    wrong = checked(
+        root, **{**values, **then, "start": {"codebook": str(root / "last" / "last.safetensors")}}
+    )
+    with pytest.raises(
+        RecipeError, match=r"start\.codebook: .*last\.safetensors: expected what stage codebook learns"
+    ):
+        fit(wrong, root / "wrong")
+    with pytest.raises(LowlightError, match="a checkpoint that a training goes on from; take best"):
+        lowlight.load(root / "last" / "checkpoint.safetensors")
+    with pytest.raises(LowlightError, match="no such file; nothing was saved there"):
+        fit(wrong, root / "wrong", resume=root / "nowhere.safetensors")
 
 
 @pytest.mark.slow

@@ -40,6 +40,8 @@ MAX_BYTES = 2**31
 """The most that a protobuf file can hold, and more than any network here."""
 HEADER_KEY = "lowlight"
 SEAL_KEY = "lowlight.sha256"
+CHECKPOINT_KEY = "lowlight.checkpoint"
+"""Of what a training goes on from, in a file that is no weights file."""
 _BLANK_SEAL = "0" * 64
 
 _DTYPES = {"F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1", "BOOL": "|b1"}
@@ -133,6 +135,10 @@ def open_weights(name_or_path: str | Path, *, method: str | None = None, part: s
     data = _read(path)
     kind = _kind(data, path)
     metadata = _onnx_metadata(data, path) if kind == "onnx" else _safetensors_table(data, path)[0]
+    if CHECKPOINT_KEY in metadata:
+        raise WeightsError(
+            f"{path}: a checkpoint that a training goes on from; take best or last.safetensors beside it"
+        )
     if HEADER_KEY not in metadata:
         raise WeightsError(
             f"{path}: a {kind} file without lowlight's header; make one with `lowlight import` or by training"

@@ -18,8 +18,9 @@ from lowlight import weights
 from lowlight.errors import LowlightError
 from lowlight.files import write_file
 from lowlight.methods import Array
+from lowlight.training.recipe import Recipe, stage_settings
 
-_KEY = "lowlight.checkpoint"
+_KEY = weights.CHECKPOINT_KEY
 
 
 class TrainingError(LowlightError):
@@ -91,8 +92,6 @@ def load_module(module: nn.Module, tensors: Mapping[str, Tensor], where: str) ->
 
 def read_network(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors to start a network from, and the config of it: of a weights file, or of that network in a checkpoint."""
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such file; expected weights or a checkpoint to start from")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             is_checkpoint = _KEY in (file.metadata() or {})
@@ -101,7 +100,13 @@ def read_network(path: Path, name: str) -> tuple[dict[str, Tensor], dict[str, An
     if is_checkpoint:
         checkpoint = Checkpoint.read(path)
         tensors = checkpoint.part(f"average.{name}") or checkpoint.part(f"network.{name}")
-        return tensors, checkpoint.values["recipe"]["config"]
+        if not tensors:
+            networks = sorted({key.split(".")[1] for key in checkpoint.tensors if key.startswith("network.")})
+            raise TrainingError(
+                f"{path}: this checkpoint has no network {name!r}; it has: {', '.join(networks)}"
+            )
+        _, config, _ = stage_settings(Recipe.model_validate(checkpoint.values["recipe"]), str(path))
+        return tensors, config.model_dump(mode="json")
     opened = weights.open_weights(path)
     found = weights.load_tensors(opened)
     return {key: torch.from_numpy(array.copy()) for key, array in found.items()}, opened.header.config

@@ -91,6 +91,12 @@ def fit(
     started = time.monotonic()
     if resume is None:
         _refuse_run(out)
+    if resume is None:
+        _check_start(recipe)
+    elif not resume.is_file():
+        raise TrainingError(
+            f"{resume}: no such file; nothing was saved there, so there is nothing to go on from"
+        )
     device = _device(recipe)
     if recipe.tensorboard:
         board_class()
@@ -117,6 +123,18 @@ def _refuse_run(out: Path) -> None:
     place = out / "checkpoint.safetensors"
     if place.exists():
         raise TrainingError(f"{place}: the folder holds a run already; resume it or choose another")
+
+
+def _check_start(recipe: Recipe) -> None:
+    """Before anything is read: does the recipe name the files that the stage goes on from, and are they there?"""
+    stage_class, *_ = stage_settings(recipe, recipe.name)
+    if missing := stage_class.needed - recipe.start.keys():
+        raise RecipeError(f"start.{min(missing)}: missing; stage {recipe.stage} goes on from such a file")
+    for name, path in recipe.start.items():
+        if not path.is_file():
+            raise RecipeError(
+                f"start.{name}: {path}: no such file; expected weights or a checkpoint to start from"
+            )
 
 
 Way = tuple[Precision, int]
@@ -252,14 +270,21 @@ class _Run:
         self.rng = np.random.default_rng(drawing)
         self.generator = torch.Generator(device).manual_seed(recipe.seed)
         self.stage = stage_class(config, settings, self.data, device)
+        multiple = 1
+        if not stage_class.part:
+            multiple = methods.find(recipe.method)(config, self.stage.arrays()).multiple
+        for phase in recipe.batches:
+            if phase.crop % multiple:
+                raise RecipeError(
+                    f"batches: expected crops of a multiple of {multiple} pixels, got {phase.crop}"
+                )
+            self.stage.check_crop(phase.crop)
         for network in self.stage.networks.values():
             network.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         if unknown := recipe.start.keys() - self.stage.networks.keys():
             raise RecipeError(
                 f"start: no network {min(unknown)!r}; the stage has: {', '.join(self.stage.networks)}"
             )
-        if missing := stage_class.needed - recipe.start.keys():
-            raise RecipeError(f"start.{min(missing)}: missing; stage {recipe.stage} goes on from such a file")
         self.config = config
         self.players = self.stage.players()
         self.optimizers = {name: _optimizer(player) for name, player in self.players.items()}

@@ -144,6 +144,9 @@ class Stage(ABC):
         """The next batch; a stage that wants other data than crops of pairs overrides this."""
         return data.batch(moment.rng, moment.count, moment.crop, device)
 
+    def check_crop(self, crop: int) -> None:  # noqa: B027 - most stages take whatever their network takes
+        """Raise RecipeError for crops of that side, in pixels, that the losses cannot take."""
+
     @classmethod
     def tiny_settings(cls) -> Any:
         """``Settings`` that contract tests train with: nothing large, nothing that must be downloaded."""

@@ -284,6 +284,13 @@ class Unpaired(stage.Stage):
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
         return networks["generator"]
 
+    def check_crop(self, crop: int) -> None:
+        patch = self.settings.patch
+        if self.settings.patches and crop <= patch:
+            raise RecipeError(
+                f"batches: expected crops of at least {patch + 1} pixels for patches of {patch}, got {crop}"
+            )
+
     def indifferent(self) -> list[nn.Parameter]:
         """A constant added to all scores of the global critic, as only their differences count."""
         return list(self.networks["global"].parameters())[-1:]
@@ -296,11 +303,6 @@ class Unpaired(stage.Stage):
     def places(self, moment: Moment, side: int) -> list[tuple[int, int]]:
         """Top and left of the patches in crops of that side. As released the last possible place is never drawn."""
         last = side - self.settings.patch
-        if self.settings.patches and last < 1:
-            raise RecipeError(
-                f"batches: expected crops of at least {self.settings.patch + 1} pixels for patches of "
-                f"{self.settings.patch}, got {side}"
-            )
         drawn = (
             (int(moment.rng.integers(last)), int(moment.rng.integers(last)))
             for _ in range(self.settings.patches)

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from lowlight import methods
+from lowlight.errors import ControlError
 from lowlight.methods import Array, Frame, Observation, Samples
 
 SEED_WORD = 1000
@@ -156,6 +157,10 @@ class GLARE:
     def observe(self, samples: Samples, controls: methods.Controls) -> Observation:
         """The controls: all that depends on the whole photo the network sees itself, in one piece."""
         assert isinstance(controls, _Controls)  # noqa: S101
+        if not self.config.mixing and controls.fidelity != 1:
+            raise ControlError(
+                f"control fidelity = {controls.fidelity:g}: these weights have no second decoder to mix in; leave it out"
+            )
         values = {
             "fidelity": controls.fidelity,
             "temperature": controls.temperature,

@@ -79,6 +79,13 @@ class PictureSettings(stage.Settings):
     vgg16_file: Path | None = None
     """File of VGG-16's weights; default: torchvision's is searched for in the caches, and then downloaded."""
 
+    def check_crop(self, crop: int) -> None:
+        """Raise RecipeError for crops that have not all scales."""
+        if self.ssim and crop < SMALLEST:
+            raise RecipeError(
+                f"batches: settings.ssim expects crops of at least {SMALLEST} pixels, got {crop}"
+            )
+
 
 class Perceptual:
     """The errors of a clipped picture that two stages have in common."""
@@ -107,14 +114,6 @@ def load_vgg(
     """VGG with torchvision's weights; see ``features.find_file``."""
     found = features.find_file("imagenet", file, cache=weights.cache_folder(), depth=depth)
     return features.load(found, depth=depth, seen_as="imagenet", layers=layers, centred=centred).to(device)
-
-
-def check_crop(crop: int, multiple: int) -> None:
-    """Raise RecipeError for crops that the networks or the losses cannot take."""
-    if crop % multiple or crop < SMALLEST:
-        raise RecipeError(
-            f"batches: expected crops of at least {SMALLEST} pixels, a multiple of {multiple}, got {crop}"
-        )
 
 
 # The first stage
@@ -196,7 +195,7 @@ class LearnCodebook(stage.Stage):
         self.settings = settings
         self.codec = Codec(config).to(device)
         self.usage = Usage(config.codes).to(device)
-        self.networks: dict[str, nn.Module] = {"codec": self.codec, "usage": self.usage}
+        self.networks: dict[str, nn.Module] = {CODEBOOK: self.codec, "usage": self.usage}
         self.multiple = 2 ** (len(config.multipliers) - 1)
         if settings.adversarial:
             self.networks["critic"] = Critic(settings.critic_width).to(device)
@@ -211,7 +210,7 @@ class LearnCodebook(stage.Stage):
     def players(self) -> dict[str, Player]:
         chosen = self.settings
         found = {}
-        for player, names in (("codec", ("codec", "semantic")), ("critic", ("critic",))):
+        for player, names in (("codec", (CODEBOOK, "semantic")), ("critic", ("critic",))):
             parameters = [
                 each for name in names if name in self.networks for each in self.networks[name].parameters()
             ]
@@ -220,7 +219,6 @@ class LearnCodebook(stage.Stage):
         return found
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        check_crop(moment.crop, self.multiple)
         chosen, light = self.settings, batch.light
         judged = bool(chosen.adversarial) and moment.step >= chosen.adversarial_from * moment.total
         codes = self.codec.latent(light)
@@ -262,7 +260,12 @@ class LearnCodebook(stage.Stage):
         self.usage.idle[places] = 0
 
     def enhancer_network(self, networks: Mapping[str, nn.Module]) -> nn.Module:
-        return networks["codec"]
+        return networks[CODEBOOK]
+
+    def check_crop(self, crop: int) -> None:
+        if crop % self.multiple:
+            raise RecipeError(f"batches: expected crops of a multiple of {self.multiple} pixels, got {crop}")
+        self.settings.check_crop(crop)
 
     def indifferent(self) -> list[nn.Parameter]:
         critic = self.networks.get("critic")
@@ -343,7 +346,7 @@ def check_sizes(config: CodebookConfig, told: Mapping[str, Any], keys: Sequence[
 class LearnFlow(stage.Stage):
     """The latent of the light photo shall be likely, given the dark one. Goes on from weights of the first stage."""
 
-    needed = frozenset({"codebook"})
+    needed = frozenset({CODEBOOK})
     tiny_sizes: ClassVar[Mapping[str, Any]] = {"mixing": False}
 
     class Settings(stage.Settings):
@@ -367,15 +370,16 @@ class LearnFlow(stage.Stage):
         self.codec = Codec(config).to(device)
         for frozen in (self.codec, self.network.decoding):
             frozen.requires_grad_(False)
-        self.networks: dict[str, nn.Module] = {"network": self.network, "codebook": self.codec}
-        self.multiple = 2 ** (len(config.multipliers) - 1)
+        self.networks: dict[str, nn.Module] = {"network": self.network, CODEBOOK: self.codec}
         self.pairs = released_pairs(settings.released_batches, data)
         self.seed = torch.initial_seed()
 
     def adopt(
         self, name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
     ) -> Mapping[str, Tensor]:
-        kind = CodebookConfig if name == "codebook" else Config
+        kind = CodebookConfig if name == CODEBOOK else Config
+        if name == CODEBOOK and "before.weight" not in tensors:
+            raise RecipeError("expected what stage codebook learns, found other weights")
         check_sizes(self.config, config, list(kind.model_fields))
         return tensors
 
@@ -397,7 +401,6 @@ class LearnFlow(stage.Stage):
         return resized_batch(given, moment, device)
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        check_crop(moment.crop, self.multiple)
         with torch.no_grad(), torch.autocast(batch.light.device.type, enabled=False):
             latent = self.codec.latent(batch.light)  # a target without the noise of rounding
         condition, mean, _ = self.network.encoder(batch.dark)
@@ -459,7 +462,6 @@ class LearnMixing(stage.Stage):
             assert isinstance(warp, Warp)  # noqa: S101
             warp.over_batch = settings.released_batches
         self.networks: dict[str, nn.Module] = {"network": self.network}
-        self.multiple = 2 ** (len(config.multipliers) - 1)
         self.perceptual = Perceptual(settings, device)
         self.pairs = released_pairs(settings.released_batches, data)
         self.seed = torch.initial_seed()
@@ -468,9 +470,14 @@ class LearnMixing(stage.Stage):
         self, name: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
     ) -> Mapping[str, Tensor]:
         """A network without second decoder gets one that has learned nothing."""
+        if "encoder.mean.weight" not in tensors:
+            raise RecipeError("expected what stage flow or mixing learns, found other weights")
         check_sizes(self.config, config, [key for key in Config.model_fields if key != "mixing"])
         own = {f"decoding.mixing.{key}": each for key, each in self.mixing.state_dict().items()}
         return tensors if config.get("mixing") else {**tensors, **own}
+
+    def check_crop(self, crop: int) -> None:
+        self.settings.check_crop(crop)
 
     def players(self) -> dict[str, Player]:
         parameters, chosen = list(self.mixing.parameters()), self.settings
@@ -483,7 +490,6 @@ class LearnMixing(stage.Stage):
         return data.batch(moment.rng, moment.count, moment.crop, device, given=given, turns=False)
 
     def losses(self, batch: Batch, moment: Moment) -> Iterator[tuple[str, dict[str, Tensor]]]:
-        check_crop(moment.crop, self.multiple)
         with torch.no_grad():
             z, features, codes = self.network.look_up(batch.dark)
         fidelity = torch.ones(len(z), dtype=z.dtype, device=z.device)
