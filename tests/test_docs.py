@@ -196,7 +196,7 @@ def parse(line: str) -> dict[str, Any]:
 
 
 def has_its_model(line: str) -> bool:
-    found = re.search(r"--model (\S+)", line)
+    found = re.search(r"\bmodel[ =](\S+)", line)
     return found is None or found[1] in SHIPPED
 
 
