@@ -317,7 +317,7 @@ def test_a_stage_starts_from_weights_or_from_a_checkpoint(root: Path) -> None:
         for key, tensor in before.items():
             torch.testing.assert_close(after[key], tensor, atol=1e-9, rtol=0)
     with pytest.raises(RecipeError, match="no network 'painter'; the stage has: enhancer, critic"):
-        fit(checked(root, start={"painter": "x.safetensors"}), root / "third")
+        fit(checked(root, start={"painter": str(root / "first" / "last.safetensors")}), root / "third")
     with pytest.raises(TrainingError, match=r"last\.safetensors: tensor '0.bias' is missing"):
         fit(checked(root, start={"critic": str(root / "first" / "last.safetensors")}), root / "fourth")
 
