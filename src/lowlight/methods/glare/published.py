@@ -13,6 +13,7 @@ from lowlight import methods
 from lowlight.errors import WeightsError
 from lowlight.methods import Imported
 from lowlight.methods.glare import CODEBOOK, PUBLISHED, CodebookConfig, Config
+from lowlight.nn import flow_names
 
 UNUSED = re.compile(r"(flowUpsamplerNet\.f|deformable_decoder\.(?:conv_out|scale|bias|enc))\..+")
 """Tensors that every checkpoint has and the release never reads."""
@@ -27,25 +28,6 @@ SOURCES = (
     "trained by its authors on LOL or LOL-v2-real; its codebook possibly on reference pictures of their tests",
 )
 
-_NET = {
-    "0.weight": "first",
-    "0.actnorm.bias": "first_norm.bias",
-    "0.actnorm.logs": "first_norm.logs",
-    "2.weight": "second",
-    "2.actnorm.bias": "second_norm.bias",
-    "2.actnorm.logs": "second_norm.logs",
-    "4.weight": "last",
-    "4.bias": "last_bias",
-    "4.logs": "logs",
-}
-_STEP = {
-    "actnorm.bias": "norm.bias",
-    "actnorm.logs": "norm.logs",
-    "invconv.weight": "mix.weight",
-    **{f"affine.fFeatures.{key}": f"injection.net.{name}" for key, name in _NET.items()},
-    **{f"affine.fAffine.{key}": f"coupling.net.{name}" for key, name in _NET.items()},
-}
-_STEP_HERE = {here: published for published, here in _STEP.items()}
 _PARTS = (
     ("RRDB.encoder.", "encoder.encoder."),
     ("RRDB.cond_conv.0.", "encoder.condition."),
@@ -61,9 +43,8 @@ _PARTS = (
 
 def rename(key: str, config: Config) -> str:
     """The name here of a published tensor; a name that is not published comes back as it is."""
-    if (found := re.fullmatch(r"flowUpsamplerNet\.layers\.(\d+)\.(.+)", key)) and found[2] in _STEP:
-        part, step = divmod(int(found[1]), config.plain_steps + config.steps)
-        return f"flow.levels.{part}.steps.{step}.{_STEP[found[2]]}"
+    if (step := flow_names.rename(key, config.plain_steps + config.steps, squeezes=0)) is not None:
+        return step
     if found := re.fullmatch(r"deformable_decoder\.(mix|warp)\.(\d+)\.(.+)", key):
         level = _other_end(int(found[2]), config)
         if found[1] == "warp":
@@ -77,10 +58,8 @@ def rename(key: str, config: Config) -> str:
 
 def unname(name: str, config: Config) -> str:
     """The published name of a tensor here, as ``rename`` backwards; what has none comes back as it is."""
-    found = re.fullmatch(r"flow\.levels\.(\d+)\.steps\.(\d+)\.(.+)", name)
-    if found and found[3] in _STEP_HERE:
-        layer = int(found[1]) * (config.plain_steps + config.steps) + int(found[2])
-        return f"flowUpsamplerNet.layers.{layer}.{_STEP_HERE[found[3]]}"
+    if (step := flow_names.unname(name, config.plain_steps + config.steps, squeezes=0)) is not None:
+        return step
     if found := re.fullmatch(r"decoding\.mixing\.(mixes|warps)\.(\d+)\.(.+)", name):
         index = _other_end(int(found[2]), config)
         return f"deformable_decoder.{'mix' if found[1] == 'mixes' else 'warp'}.{index}." + (
@@ -142,15 +121,14 @@ def read(
     config = methods.read_sets(derive_config(tensors), sets, ["groups"])
     assert isinstance(config, Config)  # noqa: S101
     left = _left_out(tensors, UNUSED, ENCODING, LOSSES)
-    named = {rename(key, config): tensor for key, tensor in tensors.items() if key not in left}
-    flat = {
-        # Published norms have their channels between axes of length one.
-        key: tensor.reshape(-1) if key.startswith("flow.") and key.endswith(("norm.bias", "logs")) else tensor
-        for key, tensor in named.items()
+    named = {
+        (name := rename(key, config)): flow_names.flat(name, tensor)
+        for key, tensor in tensors.items()
+        if key not in left
     }
     return Imported(
         config,
-        flat,
+        named,
         licence=LICENCE,
         sources=SOURCES,
         notes=[

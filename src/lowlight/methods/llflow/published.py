@@ -12,6 +12,7 @@ from lowlight import methods
 from lowlight.errors import WeightsError
 from lowlight.methods import Imported
 from lowlight.methods.llflow import Config
+from lowlight.nn import flow_names
 
 UNUSED = re.compile(
     r"RRDB\.(downconv3|HRconv|conv_last|awb_para)\.(weight|bias)|flowUpsamplerNet\.f\.0\.(weight|bias)"
@@ -25,24 +26,6 @@ _ENCODER = {
     "downconv1": "downs.0",
     "downconv2": "downs.1",
     "fine_tune_color_map.0": "colours",
-}
-_NET = {
-    "0.weight": "first",
-    "0.actnorm.bias": "first_norm.bias",
-    "0.actnorm.logs": "first_norm.logs",
-    "2.weight": "second",
-    "2.actnorm.bias": "second_norm.bias",
-    "2.actnorm.logs": "second_norm.logs",
-    "4.weight": "last",
-    "4.bias": "last_bias",
-    "4.logs": "logs",
-}
-_STEP = {
-    "actnorm.bias": "norm.bias",
-    "actnorm.logs": "norm.logs",
-    "invconv.weight": "mix.weight",
-    **{f"affine.fFeatures.{key}": f"injection.net.{name}" for key, name in _NET.items()},
-    **{f"affine.fAffine.{key}": f"coupling.net.{name}" for key, name in _NET.items()},
 }
 LEVELS = 3
 PLAIN_STEPS = 2
@@ -58,10 +41,7 @@ def rename(key: str, steps: int) -> str:
         return f"encoder.blocks.{block}.blocks.{int(dense) - 1}.convs.{int(conv) - 1}.{part}"
     if (found := re.fullmatch(r"RRDB\.(.+)\.(weight|bias)", key)) and found[1] in _ENCODER:
         return f"encoder.{_ENCODER[found[1]]}.{found[2]}"
-    if (found := re.fullmatch(r"flowUpsamplerNet\.layers\.(\d+)\.(.+)", key)) and found[2] in _STEP:
-        level, step = divmod(int(found[1]), 1 + PLAIN_STEPS + steps)  # each level begins with its squeeze
-        return f"flow.levels.{level}.steps.{step - 1}.{_STEP[found[2]]}"
-    return key
+    return flow_names.rename(key, PLAIN_STEPS + steps, squeezes=1) or key
 
 
 def unname(name: str, steps: int) -> str:
@@ -72,12 +52,7 @@ def unname(name: str, steps: int) -> str:
     parts = {here: published for published, here in _ENCODER.items()}
     if (found := re.fullmatch(r"encoder\.(.+)\.(weight|bias)", name)) and found[1] in parts:
         return f"RRDB.{parts[found[1]]}.{found[2]}"
-    parts = {here: published for published, here in _STEP.items()}
-    found = re.fullmatch(r"flow\.levels\.(\d+)\.steps\.(\d+)\.(.+)", name)
-    if found and found[3] in parts:
-        layer = int(found[1]) * (1 + PLAIN_STEPS + steps) + 1 + int(found[2])
-        return f"flowUpsamplerNet.layers.{layer}.{parts[found[3]]}"
-    return name
+    return flow_names.unname(name, PLAIN_STEPS + steps, squeezes=1) or name
 
 
 def matches(names: Collection[str]) -> bool:
@@ -101,18 +76,13 @@ def read(
             f"not {len(config.stacked)}"
         )
     named = {
-        rename(key, config.steps): tensor for key, tensor in tensors.items() if not UNUSED.fullmatch(key)
-    }
-    flat = {
-        # Published norms have their channels between axes of length one.
-        key: tensor.reshape(-1)
-        if key.endswith((".norm.bias", ".norm.logs", "_norm.bias", ".logs"))
-        else tensor
-        for key, tensor in named.items()
+        (name := rename(key, config.steps)): flow_names.flat(name, tensor)
+        for key, tensor in tensors.items()
+        if not UNUSED.fullmatch(key)
     }
     return Imported(
         config,
-        flat,
+        named,
         licence="CC BY-NC-SA 4.0, academic research use only, as the authors' code: no commercial use",
         sources=[
             "LLFlow: Wang, Wan, Yang, Li, Chau, Kot, AAAI 2022 (arXiv 2109.05923); github wyf0912/LLFlow",
