@@ -20,7 +20,7 @@ from PIL import Image
 import pictures
 from lowlight import cli, engines, enhancer, places
 from lowlight import photo as photos
-from lowlight.cli import _options, _photos
+from lowlight.cli import _interrupts, _options, _photos
 from lowlight.cli import enhance as enhance_command
 from lowlight.cli._interrupts import interruptible
 from lowlight.errors import WeightsError
@@ -83,12 +83,16 @@ def received():
     signal.signal(signal.SIGINT, before)
 
 
-def test_the_first_signal_asks_and_a_second_one_is_as_it_was(received, capsys):
+def test_the_first_signal_asks_and_a_second_one_is_as_it_was(received, capsys, monkeypatch):
     with interruptible("stopping") as interrupted:
         assert interrupted.status == 0
         signal.raise_signal(signal.SIGINT)
         assert (interrupted.stop.is_set(), interrupted.status, received) == (True, 130, [])
         assert capsys.readouterr().err == "stopping\n"
+        monkeypatch.setattr(_interrupts, "TOGETHER", 60.0)
+        signal.raise_signal(signal.SIGINT)  # a launcher's, for the same Ctrl-C
+        assert (received, capsys.readouterr().err) == ([], "")
+        monkeypatch.setattr(_interrupts, "TOGETHER", 0.0)
         signal.raise_signal(signal.SIGINT)
         assert received == [signal.SIGINT]
     signal.raise_signal(signal.SIGINT)

@@ -135,7 +135,7 @@ def test_what_is_not_known_is_said_to_be_so(tmp_path: Path) -> None:
     known = {"trained": [mark(TRAINED[1])], "chosen": [mark(TRAINED[0])]}
     chosen = look_for_leaks([case], known, "no marks")
     assert chosen.lines == [  # the warning first
-        "the checkpoint was chosen by its score on 1 of these 1 photos: their scores are too good: a",
+        "scores are too good: the checkpoint was chosen by its score on 1 of these 1 photos: a",
         f"in the training itself {clean.lines[0]}",
     ]
 

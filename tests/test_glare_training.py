@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import fill
 from glare_numbers import names, numbers, part, published, tensors, vgg_tensors
 from lowlight import statistics
 from lowlight.errors import RecipeError, WeightsError
+from lowlight.evaluation.metrics import psnr
 from lowlight.importing import import_checkpoint
 from lowlight.methods.glare import CODEBOOK, PUBLISHED, CodebookConfig, Config
 from lowlight.methods.glare.network import Codec, Network
@@ -38,9 +40,10 @@ from lowlight.nn.structure import similarity
 from lowlight.training.checkpoint import read_network
 from lowlight.training.data import Batch, Mixture, Pair, PairDrawer, Picture
 from lowlight.training.loop import _optimizer
-from lowlight.training.recipe import read_recipe, stage_settings
+from lowlight.training.recipe import Validation, read_recipe, stage_settings
 from lowlight.training.released import Released
 from lowlight.training.stage import Moment, Optimizer, Stage
+from lowlight.training.validate import Validator
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -468,7 +471,7 @@ def test_until_there_are_codes_the_decoder_draws_from_the_latent() -> None:
     assert all((latents == code).all(dim=1).any() for code in stage.codec.codebook.codes)
 
 
-def test_what_the_codebook_is_judged_by() -> None:
+def test_what_the_codebook_is_judged_by_and_shows(tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = CodebookConfig(channels=4, multipliers=(1, 1), blocks=1, groups=1, codes=4)
     stage = LearnCodebook(config, LearnCodebook.tiny_settings(), NO_PHOTOS, CPU)
@@ -476,10 +479,20 @@ def test_what_the_codebook_is_judged_by() -> None:
         stage.codec.before.weight.zero_()
         stage.codec.before.bias.zero_()  # type: ignore[union-attr]
         stage.codec.codebook.codes[:] = torch.arange(1.0, 5)[:, None]
-    pairs = [(np.zeros((17, 26, 3), np.uint8), np.full((17, 26, 3), 90, np.uint8))]
-    measures, score = stage.judge(stage.networks, pairs)
+    for folder, value in (("dark", 0), ("light", 90)):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((17, 26, 3), value, np.uint8)).save(tmp_path / folder / "a.png")
+    sets = {"set": {"pairs": {"dark": "dark", "light": "light"}}}
+    validator = Validator(Validation.model_validate({"sets": sets}), tmp_path)
+    scores, score = validator.judge(stage, stage.networks, tmp_path / "samples" / "7")
+    measures = scores["set"][CODEBOOK]
     assert (measures["used"], measures["perplexity"]) == (0.25, pytest.approx(1))
     assert score == measures["psnr"]
+    shown = np.asarray(Image.open(tmp_path / "samples" / "7-set.png"))
+    assert shown.shape == (16, 48, 3)  # cut to multiples of 4
+    light, drawn = np.split(shown, 2, axis=1)
+    assert (light == 90).all()
+    assert psnr(drawn, light) == pytest.approx(score)
 
 
 def test_the_flow_begins_with_the_codebooks_decoder_and_refuses_another_size() -> None:

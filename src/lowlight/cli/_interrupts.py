@@ -5,8 +5,12 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+TOGETHER = 0.5
+"""Seconds after the first signal in which others belong to it: a terminal and a launcher may each send theirs."""
 
 
 class Interrupted:
@@ -26,13 +30,19 @@ class Interrupted:
 def interruptible(said: str = "") -> Iterator[Interrupted]:
     """Inside the block the first signal sets the event; said: a line that it prints, if any."""
     interrupted = Interrupted()
+    first: float | None = None
 
     def interrupt(number: int, _: object) -> None:
-        interrupted.by = number
-        interrupted.stop.set()
-        restore()
-        if said:
-            print(said, file=sys.stderr, flush=True)
+        nonlocal first
+        if first is None:
+            first = time.monotonic()
+            interrupted.by = number
+            interrupted.stop.set()
+            if said:
+                print(said, file=sys.stderr, flush=True)
+        elif time.monotonic() - first >= TOGETHER:
+            restore()
+            signal.raise_signal(number)
 
     def restore() -> None:
         for number, handler in before.items():

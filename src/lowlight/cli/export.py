@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -65,7 +66,10 @@ def export(
     method = methods.create(opened.header.method, opened.header.config, opened.arrays)
     header = opened.header if name is None else opened.header.model_copy(update={"name": name})
     tiles = [] if calibrate is None else calibration_tiles(method, calibrate, photos)
-    validator = None if validate is None else validator_of(validate, root)
+    validator = None
+    if validate is not None:
+        validator = validator_of(validate, root)
+        print(f"exporting, then validating on {len(validator)} photos", file=sys.stderr, flush=True)
     export_onnx(
         load_network(opened),
         method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -43,6 +44,7 @@ def train(
     except ModuleNotFoundError as error:
         raise UseError(f"training needs {error.name}: pip install 'lowlight[train]'") from None
     checked = read_recipe(recipe, overrides or [])
+    print("reading the photos", file=sys.stderr, flush=True)
     folder = output or Path("runs") / recipe.stem
     checkpoint = resume_from or (folder / "checkpoint.safetensors" if resume else None)
     with interruptible("stopping after this step; again to stop at once") as interrupted:

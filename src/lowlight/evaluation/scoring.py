@@ -387,7 +387,7 @@ def look_for_leaks(
                 continue
     leaks = guards.find_leaks(known, marks)
     lines = []
-    chosen = "the checkpoint was chosen by its score on"
+    chosen = "scores are too good: the checkpoint was chosen by its score on"
     for of, kind, words in (
         ("trained", "photo", "{} of {} photos were trained on"),
         (
@@ -395,8 +395,8 @@ def look_for_leaks(
             "scene",
             "{} of {} photos show scenes that were trained on (a copy, or another exposure)",
         ),
-        ("chosen", "photo", f"{chosen} {{}} of these {{}} photos: their scores are too good"),
-        ("chosen", "scene", f"{chosen} the scenes of {{}} of these {{}} photos: their scores are too good"),
+        ("chosen", "photo", f"{chosen} {{}} of these {{}} photos"),
+        ("chosen", "scene", f"{chosen} the scenes of {{}} of these {{}} photos"),
     ):
         if names := [leak.name for leak in leaks if (leak.of, leak.kind) == (of, kind)]:
             lines.append(f"{words.format(len(names), len(marks))}: {listed(names)}")

@@ -46,7 +46,8 @@ class Controls(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     lightness: Lightness = Field(
-        "auto", description="mean of the result's values, 0 to 1; auto: chosen from the dark photo"
+        "auto",
+        description="mean of the result's values, 0 to 1; auto: guessed from the dark photo, or as the network makes it",
     )
     strength: Share = Field(1.0, description="share of the result in the picture; 0: the input")
 

@@ -222,13 +222,13 @@ def _validate(run: _Run, out: Path, journal: Journal) -> None:
     if run.validator is None:
         run.write_weights(out / "last.safetensors", {})
         return
+    journal.say(f"step {run.step}/{run.recipe.steps}  validating on {len(run.validator)} photos")
+    grids = out / "samples" / f"{run.step:07d}"
     if run.stage.part:
-        scores, score = run.validator.judge(run.stage, run.averages)
+        scores, score = run.validator.judge(run.stage, run.averages, grids)
     else:
-        samples = out / "samples"
-        samples.mkdir(exist_ok=True)
         enhancer = Enhancer(run.method(), TorchEngine(run.enhancer_network()))
-        scores, score = run.validator.run(enhancer, samples / f"{run.step:07d}")
+        scores, score = run.validator.run(enhancer, grids)
     # Weights first: after a crash between the two files the checkpoint's best is scored again.
     best = run.best is None or score > run.best
     flat = named(scores)

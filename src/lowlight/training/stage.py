@@ -190,3 +190,7 @@ class Stage(ABC):
         The score is what the best is chosen by, larger is better. Networks are judged by the photos they make.
         """
         raise NotImplementedError
+
+    def sample(self, networks: Mapping[str, nn.Module], pair: tuple[Pixels, Pixels]) -> list[Pixels]:
+        """Of a stage that trains a part: what it makes of a held-out pair, pictures of one size to stand side by side."""
+        return []

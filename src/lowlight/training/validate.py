@@ -43,6 +43,10 @@ class Validator:
         self.recipe = recipe
         self.pairs = {name: _read(chosen, root) for name, chosen in recipe.sets.items()}
 
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return sum(map(len, self.pairs.values()))
+
     def names(self) -> set[str]:
         """Paths of all photos, below the root where they lie there, as ``data.Picture`` has them."""
         return {name for pairs in self.pairs.values() for pair in pairs for name in pair.names}
@@ -70,12 +74,15 @@ class Validator:
             means = {given: np.mean(values, axis=0) for given, values in found.items()}
             scores[name] = {given: {"psnr": float(p), "ssim": float(s)} for given, (p, s) in means.items()}
             total += sum(weight * scores[name][given]["psnr"] for given, weight in chosen.score.items())
-            if grids is not None and rows:
-                write_file(grids.with_name(f"{grids.name}-{name}.png"), _grid(rows))
+            if grids is not None:
+                _write_grid(grids, name, rows)
         return scores, total
 
-    def judge(self, stage: Stage, networks: Mapping[str, nn.Module]) -> tuple[Scores, float]:
-        """Measures of all sets, and the weighted sum of scores, by a stage that trains a part."""
+    def judge(self, stage: Stage, networks: Mapping[str, nn.Module], grids: Path) -> tuple[Scores, float]:
+        """Measures of all sets, and the weighted sum of scores, by a stage that trains a part.
+
+        grids: as in ``run``, where the stage has pictures to show.
+        """
         scores: Scores = {}
         total = 0.0
         for name, chosen in self.recipe.sets.items():
@@ -83,6 +90,8 @@ class Validator:
             measures, score = stage.judge(networks, pairs)
             scores[name] = {stage.part: measures}
             total += sum(chosen.score.values()) * score
+            rows = [stage.sample(networks, pair) for pair in pairs[: self.recipe.samples]]
+            _write_grid(grids, name, [row for row in rows if row])
         return scores, total
 
     def _enhance(self, enhancer: Enhancer, pair: _Pair, given: str) -> Pixels:
@@ -125,6 +134,12 @@ def _read(chosen: ValidationSet, root: Path) -> list[_Pair]:
         check_sizes(dark, pair.dark.shape, light, pair.light.shape)
         pairs.append(pair)
     return pairs
+
+
+def _write_grid(grids: Path, name: str, rows: list[list[Pixels]]) -> None:
+    if rows:
+        grids.parent.mkdir(exist_ok=True)
+        write_file(grids.with_name(f"{grids.name}-{name}.png"), _grid(rows))
 
 
 def _grid(rows: list[list[Pixels]]) -> bytes:

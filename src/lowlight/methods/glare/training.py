@@ -282,16 +282,8 @@ class LearnCodebook(stage.Stage):
         counts = torch.zeros(len(codec.codebook.codes), dtype=torch.float64)
         found = []
         for _, light in pairs:
-            rows, columns = (side - side % self.multiple for side in light.shape[:2])
-            wanted = light[:rows, :columns]
-            device = codec.codebook.codes.device
-            with torch.no_grad():
-                indices = codec.codebook.nearest(
-                    codec.latent(torch.from_numpy(wanted).to(device).permute(2, 0, 1)[None] / 255)
-                )
-                picture = codec.decode(codec.codebook.look_up(indices))[0]
+            wanted, made, indices = self._draw_again(codec, light)
             counts += torch.bincount(indices.flatten().cpu(), minlength=len(counts))
-            made = (255 * picture.clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
             found.append((metrics.psnr(made, wanted), metrics.ssim(made, wanted)))
         psnr, ssim = (float(each) for each in np.mean(found, axis=0))
         shares = counts[counts > 0] / counts.sum()
@@ -302,6 +294,26 @@ class LearnCodebook(stage.Stage):
             "perplexity": math.exp(float(-(shares * shares.log()).sum())),
         }
         return measures, psnr
+
+    def sample(self, networks: Mapping[str, nn.Module], pair: tuple[Pixels, Pixels]) -> list[Pixels]:
+        """The light photo, and what its codes draw."""
+        codec = self.enhancer_network(networks)
+        assert isinstance(codec, Codec)  # noqa: S101
+        wanted, made, _ = self._draw_again(codec, pair[1])
+        return [wanted, made]
+
+    def _draw_again(self, codec: Codec, light: Pixels) -> tuple[Pixels, Pixels, Tensor]:
+        """A photo, cut to whole codes; the same drawn from its codes; these."""
+        rows, columns = (side - side % self.multiple for side in light.shape[:2])
+        wanted = light[:rows, :columns]
+        device = codec.codebook.codes.device
+        with torch.no_grad():
+            indices = codec.codebook.nearest(
+                codec.latent(torch.from_numpy(wanted).to(device).permute(2, 0, 1)[None] / 255)
+            )
+            picture = codec.decode(codec.codebook.look_up(indices))[0]
+        made = (255 * picture.clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().numpy()
+        return wanted, made, indices
 
 
 # The second stage
