@@ -149,7 +149,7 @@ def _read(path: Path) -> bytes:
             start = file.read(1024)
             if not start.startswith((b"PK", b"\x80", b"\x93NUMPY")):
                 raise WeightsError(
-                    f"{shown(path)}: expected a PyTorch checkpoint (.pt, .pth, .ckpt), found {_describe(start)}"
+                    f"{shown(path)}: expected a PyTorch checkpoint (.pt, .pth, .ckpt, .pkl), found {_describe(start)}"
                 )
             size = os.fstat(file.fileno()).st_size
             if size > MAX_BYTES:
