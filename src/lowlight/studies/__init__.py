@@ -92,6 +92,7 @@ _STUDIES = {
     "prior": "lowlight.studies.prior:Prior",
     "colour-maps": "lowlight.studies.colour_maps:ColourMaps",
     "stages": "lowlight.studies.stages:Stages",
+    "features": "lowlight.studies.features:Features",
 }
 
 
