@@ -18,7 +18,6 @@ from lowlight.evaluation.scoring import Column, Data, Guard, Report, System
 from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
 
-FILES = ("report.json", "photos.csv", "report.md", "report.html")
 PUBLISHED = "Published under this name of data, protocol and metric variant"
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 """By what is better."""
