@@ -18,6 +18,7 @@ bench:  ## quality and speed of the shipped model
 	uv run --extra train python benchmarks/shipped_model.py
 	uv run --extra train python benchmarks/speed.py
 
-docs:  ## pictures and tables of README and docs, made again
+docs:  ## the example photos and the README's picture and table, made again
 	uv run --extra train python examples/make.py
 	uv run --extra train python examples/picture.py
+	uv run --extra train python benchmarks/table.py

@@ -227,6 +227,14 @@ def test_published_numbers_are_all_there_with_their_source() -> None:
     rows = leaderboard.rows()
     assert len(rows) == 178
     assert all(row["source"] and row["protocol"] and row["data"] and row["method"] for row in rows)
+    assert sum(isinstance(value, float | int) for row in rows for value in row.values()) == 472
+    # ``psnr`` and ``psnr_cidnet`` of one row are one number.
+    shown = {
+        (of, each.method, each.source, each.protocol, each.metric.split("_")[0])
+        for of in leaderboard.DATA
+        for each in leaderboard.published(*of)
+    }
+    assert len(shown) == 138
 
 
 def test_only_rows_of_the_same_protocol_and_variant_stand_beside_a_column() -> None:

@@ -561,8 +561,8 @@ def load(
     """An enhancer for a shipped model's name or a weights file.
 
     engine: auto is onnx for graphs and torch for .safetensors files. threads: of the engine, default all
-    cores. fast: the model's int8 twin. precision: bf16 on engines openvino and torch, about twice as fast where
-    the CPU has it. memory: see ``Enhancer``. alone: nothing else runs beside this enhancer, one call at a time:
+    cores. fast: the model's int8 twin. precision: bf16 on engines openvino and torch, faster on some CPUs and
+    slower on others. memory: see ``Enhancer``. alone: nothing else runs beside this enhancer, one call at a time:
     8 % faster on engine onnx, and half as fast in company.
 
     Raises UseError for a value that does not exist, EngineError for a device or engine that is not at hand,

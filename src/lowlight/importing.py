@@ -30,7 +30,7 @@ def import_checkpoint(
 ) -> Weights:
     """Write the weights file of a published checkpoint, and load it as a proof.
 
-    source: a file, or a folder of one file and .npy arrays; see ``checkpoints.read_checkpoint``. method: the
+    source: a file, or a folder with the parts of a checkpoint; see ``checkpoints.read_checkpoint``. method: the
     only one that is acceptable; default: recognised. sets: what the file does not tell, by key of the
     config. Needs torch, for the network that the tensors must fit. Raises WeightsError, in one line.
     """

@@ -51,7 +51,8 @@ def enhance(
         Engine, typer.Option(help="What runs the network; auto: onnx, and torch for .safetensors.")
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="bf16: engines torch and openvino, twice as fast where the CPU has it.")
+        Precision,
+        typer.Option(help="bf16: engines torch and openvino; faster on some CPUs, slower on others."),
     ] = "float32",
     fast: Annotated[bool, typer.Option("--fast", help="The model's 8-bit twin: faster, nearly the same.")] = (
         False

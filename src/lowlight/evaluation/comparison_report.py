@@ -27,9 +27,10 @@ from lowlight.evaluation.page import (
     items,
     picture,
     pictures_of,
+    published_numbers,
     table_of,
 )
-from lowlight.evaluation.report import PUBLISHED, number, published, with_arrow
+from lowlight.evaluation.report import appendix, number, with_arrow
 from lowlight.evaluation.scoring import versions
 from lowlight.files import write_file
 
@@ -146,42 +147,23 @@ def to_markdown(comparison: Comparison) -> str:
         markdown.table(*table(comparison)),
         markdown.escaped(f"Means (photos); {intervals(comparison)}."),
     ]
-    header, rows, last = published(comparison.reports)
-    if last:
-        parts.append(f"## {PUBLISHED}")
-        parts += [markdown.table(header, rows)] if rows else []
-        parts.append(last)
-    for title, defined in (("Protocols", first.protocols), ("Metrics", first.metrics)):
-        parts.append(f"## {title}")
-        parts.append("\n".join(f"- `{name}`: {each}" for name, each in defined.items()))
-    made = ", ".join(f"{name} {version}" for name, version in versions().items())
-    parts.append(f"Made with {made}.")
+    parts += appendix(first, comparison.reports, versions())
     return "\n\n".join(parts) + "\n"
 
 
 def to_html(comparison: Comparison, photos: int) -> str:
     """One page: the table, and a sheet of pictures, those first where the results differ most."""
-    header, rows, last = published(comparison.reports)
     body = [
         "<h1>Comparison</h1>",
         items([heading(comparison), *notes(comparison)]),
         html_table(*table(comparison), stacked=True),
         f"<p><small>{escaped(f'Means (photos); {intervals(comparison)}.')}</small></p>",
     ]
-    if last:
-        body.append(f"<h2>{PUBLISHED}</h2>")
-        body += [html_table(header, rows)] if rows else []
-        body.append(f"<p>{escaped(last)}</p>")
+    body += published_numbers(comparison.reports)
     chosen = most_different(comparison)[:photos]
     if chosen:
         body += [f"<h2>Photos ({len(chosen)})</h2>", _sheet(comparison, chosen)]
-    first = comparison.reports[comparison.base]
-    body += [
-        "<h2>Protocols</h2>",
-        definitions(first.protocols),
-        "<h2>Metrics</h2>",
-        definitions(first.metrics),
-    ]
+    body += definitions(comparison.reports[comparison.base])
     return document("lowlight: comparison", body)
 
 

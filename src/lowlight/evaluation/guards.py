@@ -21,7 +21,6 @@ from PIL import Image
 from lowlight.errors import WeightsError
 
 Pixels = NDArray[np.uint8]
-Bits = NDArray[np.uint8]
 EXACT = 8
 SIZE = EXACT + 16
 """Bytes of a mark."""

@@ -89,7 +89,6 @@ for (const slider of document.querySelectorAll('.slider')) {
 def to_html(report: Report, folder: Path, pictures: int) -> str:
     """The page. folder: of the report, where the results of a model lie. pictures: photos shown, worst first."""
     title = f"{report.system.name}: evaluation"
-    header, rows, last = published({report.system.name: report})
     body = [
         f"<h1>{escaped(title)}</h1>",
         items(head(report)),
@@ -97,21 +96,13 @@ def to_html(report: Report, folder: Path, pictures: int) -> str:
         "<p><small>Mean ± standard deviation over photos (count). Infinite values are left out of the mean.</small></p>",
         items([*tail(report), *left_out(report)]),
     ]
-    if last:
-        body.append(f"<h2>{PUBLISHED}</h2>")
-        body += [html_table(header, rows)] if rows else []
-        body.append(f"<p>{escaped(last)}</p>")
+    body += published_numbers({report.system.name: report})
     chosen = worst_first(report)
     if pictures:
         body.append(f"<h2>Photos, worst first ({min(pictures, len(chosen))} of {len(chosen)})</h2>")
         body += [_figure(report, row, folder, place) for place, row in enumerate(chosen[:pictures])]
     body += ["<h2>All photos</h2>", _all_photos(report, chosen, folder, pictures)]
-    body += [
-        "<h2>Protocols</h2>",
-        definitions(report.protocols),
-        "<h2>Metrics</h2>",
-        definitions(report.metrics),
-    ]
+    body += definitions(report)
     made = ", ".join(f"{name} {version}" for name, version in report.made.items())
     body.append(f"<p><small>Made with {escaped(made)}.</small></p>")
     return document(title, body, _SCRIPT)
@@ -268,6 +259,18 @@ def table_of(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{heads}</tr>{lines}</table></div>'
 
 
-def definitions(titles: Mapping[str, str]) -> str:
-    """Names with their titles."""
-    return items([f"`{name}`: {title}" for name, title in titles.items()])
+def published_numbers(reports: Mapping[str, Report]) -> list[str]:
+    """What ``report.published`` finds, under a heading."""
+    header, rows, last = published(reports)
+    if not last:
+        return []
+    found = [html_table(header, rows)] if rows else []
+    return [f"<h2>{PUBLISHED}</h2>", *found, f"<p>{escaped(last)}</p>"]
+
+
+def definitions(report: Report) -> list[str]:
+    """Protocols and metrics with their titles, under headings."""
+    lines: list[str] = []
+    for title, defined in (("Protocols", report.protocols), ("Metrics", report.metrics)):
+        lines += [f"<h2>{title}</h2>", items([f"`{name}`: {each}" for name, each in defined.items()])]
+    return lines

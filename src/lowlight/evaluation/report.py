@@ -18,7 +18,6 @@ from lowlight.evaluation.scoring import Column, Data, Guard, Report, System
 from lowlight.files import write_file
 from lowlight.photo import Photo, write_photo
 
-FILES = ("report.json", "photos.csv", "report.md", "report.html")
 PUBLISHED = "Published under this name of data, protocol and metric variant"
 ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 """By what is better."""
@@ -175,18 +174,23 @@ def to_markdown(report: Report) -> str:
     parts.append("Mean ± standard deviation over photos (count). Infinite values are left out of the mean.")
     if lines := [*tail(report), *left_out(report)]:
         parts.append("\n".join(f"- {markdown.escaped(line)}" for line in lines))
-    header, rows, last = published({report.system.name: report})
+    parts += appendix(report, {report.system.name: report}, report.made)
+    return "\n\n".join(parts) + "\n"
+
+
+def appendix(first: Report, reports: Mapping[str, Report], made: Mapping[str, str]) -> list[str]:
+    """What follows a table in Markdown: published numbers, what ``first`` says of protocols and metrics, versions."""
+    header, rows, last = published(reports)
+    parts: list[str] = []
     if last:
         parts.append(f"## {PUBLISHED}")
         parts += [markdown.table(header, rows)] if rows else []
         parts.append(last)
-    parts.append("## Protocols")
-    parts.append("\n".join(f"- `{name}`: {title}" for name, title in report.protocols.items()))
-    parts.append("## Metrics")
-    parts.append("\n".join(f"- `{name}`: {title}" for name, title in report.metrics.items()))
-    made = ", ".join(f"{name} {version}" for name, version in report.made.items())
-    parts.append(f"Made with {made}.")
-    return "\n\n".join(parts) + "\n"
+    for title, defined in (("Protocols", first.protocols), ("Metrics", first.metrics)):
+        parts.append(f"## {title}")
+        parts.append("\n".join(f"- `{name}`: {each}" for name, each in defined.items()))
+    parts.append(f"Made with {', '.join(f'{name} {version}' for name, version in made.items())}.")
+    return parts
 
 
 def to_json(report: Report) -> str:

@@ -91,7 +91,6 @@ def fit(
     started = time.monotonic()
     if resume is None:
         _refuse_run(out)
-    if resume is None:
         _check_start(recipe)
     elif not resume.is_file():
         raise TrainingError(

@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from lowlight.errors import RecipeError
-from lowlight.training.data import Pair
+from lowlight.training.data import Mixture, Pair, PairDrawer
 from lowlight.training.stage import Rates
 
 
@@ -31,6 +31,13 @@ class Released(Rates):
         iteration = step + 1
         factor = self.decay ** sum(iteration >= milestone * self.asked for milestone in self.milestones)
         return factor * (min(iteration, self.warmup - 1) / self.warmup if self.warmup else 1.0)
+
+
+def released_pairs(data: Mixture) -> list[Pair]:
+    """All pairs, of which the epochs are made. Raises RecipeError where a source holds anything else."""
+    if not all(isinstance(each, PairDrawer) and not each.made for each in data.sources):
+        raise RecipeError("settings.released_batches: expected sources of kind pairs alone")
+    return list(data.exposures())
 
 
 def epoch_batch(pairs: Sequence[Pair], count: int, step: int, seed: int) -> list[Pair]:

@@ -1,4 +1,4 @@
-"""What a camera leaves of a scene in its dark photos: illumination over 256 bins, from pairs (S3), and its noise."""
+"""What a camera leaves of a scene in its dark photos: illumination over 256 bins, from pairs, and its noise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dark twins of photos, as one camera takes them in the dark (S4, S5).
+"""Dark twins of photos, as one camera takes them in the dark.
 
 A dimmer knows a camera by two things: how much light is left at each level of illumination, and how the
 colours of a dark pixel are spread, given the light one. It works on each pixel alone.

@@ -1,4 +1,4 @@
-"""Dimma's network: the published U-Net with its input preparation and heads (S6 to S8), or the CPU size."""
+"""Dimma's network: the published U-Net with its input preparation and heads, or the CPU size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Camera noise for training on good photos: the release's ISO noise, in hue and lightness (S9)."""
+"""Camera noise for training on good photos: the release's ISO noise, in hue and lightness."""
 
 from __future__ import annotations
 

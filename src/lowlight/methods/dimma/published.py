@@ -1,4 +1,4 @@
-"""The authors' checkpoints (S12): how their tensors are called here, and what shapes and settings tell."""
+"""The authors' checkpoints: how their tensors are called here, and what shapes and settings tell."""
 
 from __future__ import annotations
 

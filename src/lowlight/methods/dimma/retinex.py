@@ -1,4 +1,4 @@
-"""The retinex split and what the published network observes on a whole photo (S2, S6)."""
+"""The retinex split and what the published network observes on a whole photo."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def merge(reflectance: Values, illumination: Values) -> Values:
 def bins(illumination: Values, white: float = 1.0) -> NDArray[np.intp]:
     """Bin 0 to 255 of the illumination statistics, ``floor(255 L / white)``; exact in float64 only.
 
-    The small terms of the split put many greys one bin below their value (S3).
+    The small terms of the split put many greys one bin below their value.
     """
     return np.floor(illumination * (255 / white)).astype(np.intp)
 

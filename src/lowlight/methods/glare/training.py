@@ -28,8 +28,8 @@ from lowlight.nn.flow import bits_per_position, find_non_finite, log_prob
 from lowlight.nn.quantize import Codebook
 from lowlight.nn.structure import WINDOW, similarity
 from lowlight.training import stage
-from lowlight.training.data import Batch, Mixture, Pair, PairDrawer, Pixels
-from lowlight.training.released import Released, epoch_batch
+from lowlight.training.data import Batch, Mixture, Pair, Pixels
+from lowlight.training.released import Released, epoch_batch, released_pairs
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 SCALE_WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -383,7 +383,7 @@ class LearnFlow(stage.Stage):
         for frozen in (self.codec, self.network.decoding):
             frozen.requires_grad_(False)
         self.networks: dict[str, nn.Module] = {"network": self.network, CODEBOOK: self.codec}
-        self.pairs = released_pairs(settings.released_batches, data)
+        self.pairs = released_pairs(data) if settings.released_batches else []
         self.seed = torch.initial_seed()
 
     def adopt(
@@ -431,15 +431,6 @@ class LearnFlow(stage.Stage):
         return networks["network"]
 
 
-def released_pairs(wanted: bool, data: Mixture) -> list[Pair]:
-    """All pairs, where the release's epochs are wanted. Raises RecipeError where the data have none."""
-    if not wanted:
-        return []
-    if not all(isinstance(each, PairDrawer) and not each.made for each in data.sources):
-        raise RecipeError("settings.released_batches: expected sources of kind pairs alone")
-    return list(data.exposures())
-
-
 # The third stage
 
 
@@ -475,7 +466,7 @@ class LearnMixing(stage.Stage):
             warp.over_batch = settings.released_batches
         self.networks: dict[str, nn.Module] = {"network": self.network}
         self.perceptual = Perceptual(settings, device)
-        self.pairs = released_pairs(settings.released_batches, data)
+        self.pairs = released_pairs(data) if settings.released_batches else []
         self.seed = torch.initial_seed()
 
     def adopt(

@@ -11,16 +11,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lowlight import equalise, estimator
-from lowlight.errors import RecipeError
 from lowlight.methods import Array
 from lowlight.methods.llflow import Config
 from lowlight.methods.llflow.network import Network, colour_map
 from lowlight.nn.flow import Map, bits_per_position, find_non_finite, log_prob
 from lowlight.nn.gained import gained, log_error
 from lowlight.training import stage
-from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
+from lowlight.training.data import Batch, Mixture, Picture
 from lowlight.training.lightness import learn_lightness
-from lowlight.training.released import Released, epoch_batch
+from lowlight.training.released import Released, epoch_batch, released_pairs
 from lowlight.training.stage import Moment, Optimizer, Player, Schedule
 
 DIRECTION_PHOTOS = 4
@@ -59,16 +58,12 @@ class Flow(stage.Stage):
     settings: Settings
 
     def __init__(self, config: Config, settings: Settings, data: Mixture, device: torch.device) -> None:
-        if settings.released_batches and not all(
-            isinstance(each, PairDrawer) and not each.made for each in data.sources
-        ):
-            raise RecipeError("settings.released_batches: expected sources of kind pairs alone")
+        self.pairs = released_pairs(data) if settings.released_batches else list(data.exposures())
         self.settings = settings
         self.noise_levels = settings.noise_levels
         self.network = Network(config).to(device)
         self.networks: dict[str, nn.Module] = {"network": self.network}
         self.estimator = learn_lightness(data)
-        self.pairs = list(data.exposures())
         self.seed = torch.initial_seed()
         darks = [dark for dark, _ in self.pairs]
         self.darks = darks[:: math.ceil(len(darks) / DIRECTION_PHOTOS)] if darks else []

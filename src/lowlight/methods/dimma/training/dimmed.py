@@ -1,4 +1,4 @@
-"""Training on ordinary photos that a camera's dimmer makes dark (S5, S9)."""
+"""Training on ordinary photos that a camera's dimmer makes dark."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training of a dimmer on a camera's pairs (S4)."""
+"""Training of a dimmer on a camera's pairs."""
 
 from __future__ import annotations
 
