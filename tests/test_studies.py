@@ -28,12 +28,13 @@ from lowlight.evaluation import guards
 from lowlight.evaluation.files import to_picture
 from lowlight.evaluation.metrics import METRICS
 from lowlight.methods.dimma.dimmer import save_dimmer
-from lowlight.methods.glare import GLARE
-from lowlight.methods.glare.network import Network
+from lowlight.methods.glare import CODEBOOK, GLARE, CodebookConfig
+from lowlight.methods.glare.network import Codec, Network
 from lowlight.methods.llflow import LLFlow
 from lowlight.photo import Photo
 from lowlight.studies import cost
 from lowlight.studies.degradations import degraded
+from lowlight.studies.features import mixing
 from lowlight.studies.few_shot import CHOOSING, LISTS
 from lowlight.studies.noise import distances, measure, pool
 from pictures import noise, scene, smooth
@@ -471,6 +472,63 @@ def test_results_of_each_stage_are_those_of_its_part(pairs: tuple[str, ...], tmp
     assert len(rows_of(run("stages", tmp_path / "less", *chosen))) == 2
     with pytest.raises(UseError, match=r"expected a \.safetensors file of method glare"):
         run("stages", tmp_path / "not", *pairs)
+
+
+def test_latents_of_dark_photos_are_told_from_those_of_light_ones(tmp_path: Path) -> None:
+    for folder, level in (("low", 20), ("high", 120)):
+        (tmp_path / folder).mkdir()
+        for index in range(6):
+            picture = np.clip(noise(24, 32, seed=index).astype(int) // 4 + level, 0, 255)
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / folder / f"{index}.png")
+    network = write_glare(tmp_path / "glare.safetensors")
+    config = network.config
+    sizes = {key: getattr(config, key) for key in CodebookConfig.model_fields}
+    codec = Codec(CodebookConfig(**sizes))
+    codec.codebook.load_state_dict(network.decoding.codebook.state_dict())
+
+    def write(path: Path) -> None:
+        header = weights.Header(name="codec", method="glare", part=CODEBOOK, config={**sizes}, licence="CC0")
+        tensors = {key: each.numpy() for key, each in codec.state_dict().items()}
+        weights.save_safetensors(path, header, tensors)
+
+    write(tmp_path / "codebook.safetensors")
+    chosen = [f"low={tmp_path / 'low'}", f"reference={tmp_path / 'high'}"]
+    chosen += [f"model={tmp_path / 'glare.safetensors'}", f"codebook={tmp_path / 'codebook.safetensors'}"]
+    findings = run("features", tmp_path / "out", *chosen)
+    light, dark, *_ = findings.table.rows
+    assert light == ("light photo", 0.0, 1.0, None)
+    with torch.no_grad():
+        latents = [
+            torch.cat(
+                [
+                    codec.latent(
+                        torch.from_numpy(np.asarray(Image.open(tmp_path / folder / f"{index}.png")) / 255)
+                        .permute(2, 0, 1)[None]
+                        .float()
+                    )
+                    for index in range(6)
+                ]
+            ).double()
+            for folder in ("low", "high")
+        ]
+    away = (latents[0] - latents[1]).square().sum(dim=1).mean()
+    spread = latents[1].var(dim=(2, 3), unbiased=True).sum(dim=1).mean()
+    assert dark[1] == pytest.approx(float((away / spread).sqrt()), rel=1e-3)
+    assert np.asarray(Image.open(tmp_path / "out" / "features.png")).std() > 0
+    with pytest.raises(UseError, match="expected more than 5 photos"):
+        run("features", tmp_path / "few", *chosen, "photos=5")
+    with torch.no_grad():
+        codec.codebook.codes.add_(1)
+    write(tmp_path / "codebook.safetensors")
+    with pytest.raises(UseError, match="its codes are not those of"):
+        run("features", tmp_path / "other", *chosen)
+
+
+def test_neighbours_of_dark_photos() -> None:
+    light = [np.array([float(index), 0.0]) for index in range(10)]
+    assert mixing(light, [each + np.array([0, 1000]) for each in light]) == 0
+    # As near as can be: two of each kind beside it, then a dark one.
+    assert mixing(light, [each + np.array([0, 1e-6]) for each in light]) == pytest.approx(0.4)
 
 
 @pytest.mark.slow
