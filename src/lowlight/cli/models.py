@@ -44,6 +44,7 @@ def describe_weights(weights: Weights) -> dict[str, Any]:
         "data": header.data,
         "scores": header.scores,
         "notes": header.notes,
+        "noise_levels": header.noise_levels,
         "config": header.config,
         "recipe": header.recipe,
         "kind": weights.kind,
