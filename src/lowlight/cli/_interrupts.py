@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end long work in good order: the first asks, a second one ends it at once."""
+"""Ctrl-C and SIGTERM end long work in good order: the first asks, a later second one ends it at once."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ class Features:
         notes = [
             *met(settings.model, cases_of(settings)),
             "distance: of a latent from its light photo's, the root of the mean square over all places.",
-            "Its unit is the standard deviation of the light photos' latents.",
+            "Its unit is the standard deviation within a light photo's latent.",
             "codes of the light photo: share of the places whose nearest code is the light photo's.",
             f"light among neighbours: share of light ones among the {NEAREST} photos nearest to a dark one.",
             "Its own twin is left out. 0: they lie apart; 0.5: they are mixed.",
