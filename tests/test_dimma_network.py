@@ -21,8 +21,8 @@ from lowlight.equalise import tables as tables_of
 from lowlight.methods.dimma import Config, Controls, Dimma, retinex
 from lowlight.methods.dimma.network import Network, apply_head, prepare, time_step
 from lowlight.methods.dimma.published import rename
+from lowlight.methods.dimma.tiled_unet import TiledUNet
 from lowlight.nn.lookup import equalise
-from lowlight.nn.tiled_unet import TiledUNet
 from lowlight.nn.unet import UNet
 from lowlight.weights import Header
 

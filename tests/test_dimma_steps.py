@@ -16,11 +16,13 @@ from lowlight import estimator, statistics
 from lowlight.errors import UseError, WeightsError
 from lowlight.evaluation import metrics
 from lowlight.evaluation.metrics import _ssim
+from lowlight.gain import apply_gain
 from lowlight.methods.dimma import Config, Dimma
 from lowlight.methods.dimma.network import Network
 from lowlight.methods.dimma.published import rename
 from lowlight.methods.dimma.training import Losses, Paired
 from lowlight.nn import lpips_files, perceptual, structure
+from lowlight.nn.gained import gained
 from lowlight.training.data import Batch, Mixture, PairDrawer, Picture
 from lowlight.training.stage import Moment, Optimizer, Schedule
 from lowlight.weights import Header, save_safetensors
@@ -90,6 +92,16 @@ def random_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
 NONE = {"mse": 0, "lpips": 0}
 
 
+def as_light(predicted: Tensor, light: Tensor) -> np.ndarray:
+    """A prediction with the gain that gives it, clipped, the mean of a light photo: by halving."""
+    values, wanted = predicted.detach().numpy(), light.double().mean().item()
+    low, high = 0.05, 20.0
+    for _ in range(60):
+        gain = (low * high) ** 0.5
+        low, high = (gain, high) if apply_gain(values.clip(0, 1), gain).mean() < wanted else (low, gain)
+    return apply_gain(values, gain)
+
+
 @pytest.mark.parametrize("body", ["tiled", "published"])
 def test_each_term_is_its_formula(body: str) -> None:
     found = stage(
@@ -98,8 +110,7 @@ def test_each_term_is_its_formula(body: str) -> None:
     )
     of = batch()
     predicted, light = predict(found, of).double(), of.light.double()
-    gain = light.mean(dim=(1, 2, 3)) / predicted.clamp(0, 1).mean(dim=(1, 2, 3))
-    gained = predicted * gain.clamp(0.5, 2)[:, None, None, None]
+    gained = torch.stack([torch.from_numpy(as_light(*pair)) for pair in zip(predicted, light, strict=True)])
     squares = ((gained - light) ** 2).mean(dim=(1, 2, 3))
     expected = {
         "mse": 2 * ((predicted - light) ** 2).mean(),
@@ -153,12 +164,33 @@ def test_detail_is_apart_from_colour(tmp_path: Path) -> None:
 
 def test_gained_forgives_a_wrong_exposure_only() -> None:
     found = stage("tiled", losses={**NONE, "gained": 1})
-    light = batch().light * 0.8
-    assert found._terms(light * 0.7, light, moment())["gained"].item() < 1e-6
-    assert (
-        found._terms(light * torch.tensor([0.7, 0.8, 0.7]).view(3, 1, 1), light, moment())["gained"].item()
-        > 0.01
-    )
+    light = batch().light
+
+    def error(gains: list[float]) -> float:
+        gain = torch.tensor(gains).view(3, 1, 1)
+        return found._terms(gain * light / (1 + (gain - 1) * light), light, moment())["gained"].item()
+
+    assert error([0.4] * 3) < 1e-6
+    assert error([2.0] * 3) < 1e-6
+    assert error([0.4, 0.6, 0.4]) > 0.01
+
+
+def test_the_gradient_after_the_gain_is_that_of_the_exact_one() -> None:
+    light = torch.from_numpy(fill.photo("l", 8, 8)).permute(2, 0, 1)[None]
+    predicted = (1.15 * torch.from_numpy(fill.photo("p", 8, 8)).permute(2, 0, 1)[None]).requires_grad_()
+    assert predicted.max() > 1, "else what lies above white would not be looked at"
+    weights = torch.from_numpy(fill.photo("w", 8, 8)).permute(2, 0, 1)[None]
+    (gained(predicted, light) * weights).sum().backward()
+    assert predicted.grad is not None
+    values, small = predicted.detach().double()[0], 1e-4
+    for place in [(0, 0, 0), (1, 3, 5), np.unravel_index(int(values.argmax()), values.shape)]:
+        change = torch.zeros_like(values)
+        change[place] = small
+        ends = [
+            (as_light(each, light[0]) * weights[0].numpy()).sum()
+            for each in (values - change, values + change)
+        ]
+        assert predicted.grad[0][place].item() == pytest.approx((ends[1] - ends[0]) / (2 * small), rel=1e-3)
 
 
 def test_black_prediction_has_a_finite_gradient() -> None:

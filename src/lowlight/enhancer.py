@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lowlight import methods, photo, places, statistics, tiles
 from lowlight.engines import Device, Engine, EngineName, OutOfMemory, Precision
 from lowlight.errors import ControlError, EngineError, PhotoError, UseError
+from lowlight.gain import apply_gain, slope, solve_gain
 from lowlight.methods import Array, Controls, Frame, Method, Observation, PublishedControls, Samples
 from lowlight.photo import Photo, to_float
 from lowlight.plan import target_of
@@ -28,8 +29,6 @@ from lowlight.search import Found, find_value
 if TYPE_CHECKING:
     from lowlight.weights import Weights
 
-LARGEST_GAIN = 4.0
-"""The final gain never multiplies by more."""
 TRIAL_SIDE = 128
 """Shorter side of the reduced copy on which a control is searched that gives the lightness asked for."""
 SPREAD_WHITE = 0.25
@@ -52,7 +51,7 @@ class Report:
     notes: tuple[str, ...] = ()
     spread: Photo | None = None
     """Where it was asked for: the standard deviation of the samples whose mean the result is, grey, 16 bits,
-    SPREAD_WHITE and more white; of each pixel's channels the mean, after gain and strength."""
+    SPREAD_WHITE and more white; of each pixel's channels the mean, after gain, to first order, and strength."""
     floats: Array | None = None
     """Where they were asked for: the result after gain and strength before it was clipped, rounded or cut to
     whole levels, (height, width, 3) float32, 1 = white."""
@@ -146,10 +145,12 @@ class Enhancer:
         if seen is not photo:
             values = np.bincount(deep.ravel(), minlength=_DEEP + 1)
         gain = 1.0 if wanted is None or as_released else solve_gain(values, wanted)
+        if deviation is not None:
+            _scale_deviation(deviation, deep, gain)  # before the result takes the place of ``deep``
         samples = _finish(deep, photo, gain, controls.strength)
         after = statistics.mean(samples)
         notes: list[str] = []
-        reached = float(np.minimum(np.arange(_DEEP + 1) * gain, _DEEP) @ values / values.sum() / _DEEP)
+        reached = float(apply_gain(np.arange(_DEEP + 1) / _DEEP, gain) @ values / values.sum())
         if wanted is not None and abs(reached - wanted) > 0.01:
             why = "was asked as released" if as_released else "cannot be reached"
             notes.append(f"lightness {wanted:.2f} {why}; the result has {reached:.2f}")
@@ -158,11 +159,11 @@ class Enhancer:
             used[found.control] = round(found.value, 4)
             if found.how != "reached":
                 notes.append(f"{_explain(found, wanted)}; a gain of {gain:.2f} follows")
-        drawn = None if deviation is None else _to_map(deviation, gain * controls.strength)
+        drawn = None if deviation is None else _to_map(deviation, controls.strength)
         if not floats:
             loose = None
         if loose is not None:
-            loose = _blend(loose * np.float32(gain), photo, slice(None), controls.strength)
+            loose = _blend(apply_gain(loose, gain), photo, slice(None), controls.strength)
         seconds = time.perf_counter() - started
         report = Report(used, before, after, count, seconds, tuple(notes), drawn, loose)
         return replace(photo, samples=samples), report
@@ -470,9 +471,16 @@ def _reduced(photo: Photo) -> Photo:
     return Photo(photo.samples[np.ix_(rows, columns)])
 
 
-def _to_map(deviation: NDArray[np.uint16], factor: float) -> Photo:
-    """The map of a spread. factor: what the deviation in 16 bits was multiplied by afterwards."""
-    scaled = np.minimum(np.arange(_DEEP + 1) * (factor / SPREAD_WHITE), _DEEP)
+def _scale_deviation(deviation: NDArray[np.uint16], deep: NDArray[np.uint16], gain: float) -> None:
+    """Multiply the deviation of each pixel by the gain's slope there, the mean of its channels' slopes."""
+    steep = slope(np.arange(_DEEP + 1) / _DEEP, gain).astype(np.float32)
+    for row, values in zip(deviation, deep, strict=True):
+        row[:] = np.rint(np.minimum(row * steep[values].mean(axis=1), _DEEP))
+
+
+def _to_map(deviation: NDArray[np.uint16], strength: float) -> Photo:
+    """The map of a spread."""
+    scaled = np.minimum(np.arange(_DEEP + 1) * (strength / SPREAD_WHITE), _DEEP)
     grey = np.rint(scaled).astype(np.uint16)[deviation]
     return Photo(np.repeat(grey[:, :, None], 3, axis=2), grey=True)
 
@@ -513,26 +521,6 @@ def _keep(core: Array, deep: NDArray[np.uint16], window: tiles.Window, *, cut: b
 def _held(height: int, width: int, itemsize: int) -> int:
     """The photo, and its result that waits in 16 bits for its mean; a float result needs room of its own."""
     return height * width * 3 * (itemsize + 2 + (itemsize if itemsize > 2 else 0))
-
-
-def solve_gain(values: NDArray[np.int64], wanted: float) -> float:
-    """The factor that makes the mean of clipped values the wanted one.
-
-    values: (65536,) counts of 16-bit values; wanted: mean in [0, 1]. Where clipping keeps the mean below, or
-    the picture is too dark, the factor is LARGEST_GAIN.
-    """
-    levels = np.arange(_DEEP + 1) / _DEEP
-    shares = values / values.sum()
-    below = np.cumsum(levels * shares)  # mean of what lies at or below each level
-    above = 1.0 - np.cumsum(shares)  # share of what lies above it
-    # With the gain 1 / level all above that level clips: the mean falls as the level rises.
-    means = below[1:] / levels[1:] + above[1:]
-    clipping = int(np.searchsorted(-means, -wanted, side="right"))
-    # Clipping starts above this level; below it the mean is linear in the gain.
-    level = min(clipping, _DEEP)
-    if below[level] == 0:
-        return LARGEST_GAIN
-    return float(min((wanted - above[level]) / below[level], LARGEST_GAIN))
 
 
 def free_memory() -> int:
@@ -668,7 +656,7 @@ def _finish(deep: NDArray[np.uint16], dark: Photo, gain: float, strength: float)
     The result takes the place of ``deep`` where its depth allows.
     """
     source = dark.samples
-    table = np.minimum(np.arange(_DEEP + 1) * (gain / _DEEP), 1.0).astype(np.float32)
+    table = apply_gain(np.arange(_DEEP + 1) / _DEEP, gain).astype(np.float32)
     # A strip is written no further than it was read: 8 bits fill the first half of what 16 bits took.
     result: Samples = np.empty_like(source)
     if source.itemsize <= deep.itemsize:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from lowlight.methods.dimma.retinex import EPSILON
+from lowlight.methods.dimma.tiled_unet import TiledUNet
 from lowlight.nn.lookup import equalise
-from lowlight.nn.tiled_unet import TiledUNet
 from lowlight.nn.unet import UNet
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Network(nn.Module):
     """``forward(dark, **observation)``: (batch, 3, height, width) in [0, 1] to the enhanced picture.
 
     ``published``: observation as ``retinex.observe_published`` gives it, with a batch axis; sides multiples
-    of 2^(levels - 1). ``tiled``: that of ``nn.tiled_unet.TiledUNet``.
+    of 2^(levels - 1). ``tiled``: that of ``methods.dimma.tiled_unet.TiledUNet``.
     """
 
     backbone: UNet | TiledUNet
