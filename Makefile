@@ -18,7 +18,8 @@ bench:  ## quality and speed of the shipped model
 	uv run --extra train python benchmarks/shipped_model.py
 	uv run --extra train python benchmarks/speed.py
 
-docs:  ## the example photos and the README's picture and table, made again
+docs:  ## the example photos, the README's picture and table and the headers' scores, made again
 	uv run --extra train python examples/make.py
 	uv run --extra train python examples/picture.py
 	uv run --extra train python benchmarks/table.py
+	uv run --extra train python benchmarks/headers.py

@@ -43,13 +43,19 @@ def test_the_file_is_small_and_says_what_it_is() -> None:
     assert {"lol.reference.psnr", "sice.auto.ssim"} <= open_weights("dimma").header.scores.keys()
 
 
-def test_readme_and_card_speak_of_these_files() -> None:
-    table = [sys.executable, str(EXAMPLES.parent / "benchmarks" / "table.py"), "--check"]
-    done = subprocess.run(table, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def test_the_cards_speak_of_these_files() -> None:
     card = (EXAMPLES.parent / "docs" / "models.md").read_text()
     for name in ("dimma", "dimma-fast"):
         assert open_weights(name).sha256 in card
+    for name in ("llflow.onnx", "llflow-torch.safetensors"):
+        assert open_weights(EXAMPLES.parent / "models" / name).sha256 in card
+
+
+@pytest.mark.parametrize("script", ["table.py", "headers.py"])
+def test_readme_and_headers_tell_the_scores_that_were_measured(script: str) -> None:
+    check = [sys.executable, str(EXAMPLES.parent / "benchmarks" / script), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("value", [(3, 6, 25), (20, 20, 20), (2, 1, 1)])
