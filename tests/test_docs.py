@@ -115,6 +115,7 @@ def write_files() -> None:
         light = np.asarray(Image.fromarray(rng.integers(60, 256, (4, 5, 3), np.uint8)).resize((40, 32)))
         save(f"pairs/light/{index}.png", light)
         save(f"pairs/dark/{index}.png", (light * 0.2).astype(np.uint8))
+        save(f"finished/{index}.png", (light * 0.8).astype(np.uint8))
     for index in range(1, 11):
         save(f"LIME/{index}.bmp", rng.integers(0, 60, (16, 24, 3), np.uint8))
     Path("pairs/train.txt").write_text("0\n1\n2\n3\n")

@@ -31,14 +31,12 @@ FAR = 0.14
 """Error of a training photo from which on it counts less than half. What is asked is the likely exposure, not the
 middle between two that somebody may have chosen: PSNR, and an eye, tell one wrong by 0.2 hardly from one wrong by 0.3."""
 ROUNDS = 12
-FOLDS = 8
 SCALES = 4
 THUMBNAIL = 50
 """Shorter side of the reduced photo that features are taken from."""
 BINS = (0, 1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 91, 128, 181)
 """First values of the logarithmic bins."""
 FEATURES = len(BINS) + 2 + 2 * SCALES + 4
-RUN = 8
 
 
 def features(counts: Counts, grid: NDArray[np.float64]) -> Array:
@@ -114,27 +112,18 @@ def predict(estimator: Mapping[str, Array], known: Array) -> float:
     return float(np.clip(likeness @ estimator["weight"] + estimator["offset"], 0.0, 1.0))
 
 
-def fit(darks: Sequence[Array], lightness: Sequence[float]) -> tuple[dict[str, Array], float]:
-    """The estimator's arrays, and its cross-validated mean absolute error.
+def fit(darks: Sequence[Array], lightness: Sequence[float]) -> dict[str, Array]:
+    """The estimator's arrays.
 
-    darks: features of dark photos; lightness: their references' means. Photos of one scene stand together
-    in data sets, so folds are made of runs of neighbours. Cross-validation tells ridges, widths and ``FAR``
-    apart by less than its own error; they are those that were best on photos of scenes and cameras that
-    training did not see.
+    darks: features of dark photos; lightness: their references' means. ``RIDGE``, ``WIDTH`` and ``FAR`` are those
+    that were best on photos of scenes and cameras that training did not see; cross-validation within the training
+    photos tells values apart by less than its own error.
     """
     known = np.stack(darks).astype(np.float64)
     wanted = np.asarray(lightness, np.float64)
     center, scale = known.mean(axis=0), known.std(axis=0) + 1e-6
     known = (known - center) / scale
     gamma = WIDTH / known.shape[1]
-    fold = np.arange(len(wanted)) // RUN % FOLDS
-    guess = np.full_like(wanted, wanted.mean())
-    for held in range(FOLDS):
-        rest = fold != held
-        if rest.all() or not rest.any():
-            continue
-        weight, offset = _solve(known[rest], wanted[rest], gamma)
-        guess[~rest] = _kernel(known[~rest], known[rest], gamma) @ weight + offset
     weight, offset = _solve(known, wanted, gamma)
     arrays = {
         "center": center,
@@ -144,8 +133,7 @@ def fit(darks: Sequence[Array], lightness: Sequence[float]) -> tuple[dict[str, A
         "offset": np.array(offset),
         "gamma": np.array(gamma),
     }
-    error = float(np.abs(guess - wanted).mean())
-    return {name: array.astype(np.float32) for name, array in arrays.items()}, error
+    return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
 def constant(value: float) -> dict[str, Array]:

@@ -64,7 +64,7 @@ EXAMPLES = {
     "info": ("lowlight info dark.jpg", "lowlight info dimma"),
     "evaluate": (
         "lowlight evaluate dimma --low pairs/dark --reference pairs/light -o report",
-        "lowlight evaluate pairs/dark --reference pairs/light -o other",
+        "lowlight evaluate finished --reference pairs/light -o other",
         "lowlight evaluate dimma --set lime LIME",
     ),
     "compare": ("lowlight compare report other", "lowlight compare report other -o comparison"),

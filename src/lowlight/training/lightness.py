@@ -19,4 +19,4 @@ def learn_lightness(data: Mixture) -> dict[str, Array]:
     means = [float(statistics.histogram_means(light.counts).mean()) for _, light in pairs]
     thumbnails = (statistics.thumbnail(dark.pixels.cpu().numpy(), THUMBNAIL) for dark, _ in pairs)
     darks = [features(dark.counts, grid) for (dark, _), grid in zip(pairs, thumbnails, strict=True)]
-    return fit(darks, means)[0]
+    return fit(darks, means)
