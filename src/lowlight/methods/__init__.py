@@ -60,6 +60,29 @@ class PublishedControls(Controls):
     )
 
 
+class SampledControls(PublishedControls):
+    """For methods whose result is drawn from a latent."""
+
+    temperature: float = Field(
+        0.0, ge=0, le=1, description="deviation of the latent around its mean; 0: the one most likely result"
+    )
+    samples: int = Field(
+        1, ge=1, le=64, description="results to draw and average, where the temperature is not 0"
+    )
+    seed: int = Field(0, ge=0, le=999_999, description="what is random is drawn by")
+
+    def drawn(self) -> Observation:
+        """What the network is told: ``temperature`` (), ``seed`` (2,) and ``sample`` (n,), which of them it draws."""
+        import numpy as np  # not above: a command's mistake is told without it
+
+        values = {
+            "temperature": self.temperature,
+            "seed": divmod(self.seed, 1000),  # a seed goes to the network in two words
+            "sample": range(self.samples if self.temperature else 1),
+        }
+        return {name: np.array(value, np.float32) for name, value in values.items()}
+
+
 class Config(BaseModel):
     """Sizes of a network, as they stand in the header of its weights."""
 
@@ -78,6 +101,12 @@ class Frame:
     """What is outside, as ``numpy.pad`` has it."""
     truncated: bool = True
     """The result is cut to whole levels, or rounded."""
+
+    @classmethod
+    def to_multiples_of_16(cls, height: int, width: int) -> Frame:
+        """Sides that are multiples of 16, by at least one pixel and at most 16 each, the smaller half above and before."""
+        rows, columns = (16 - side % 16 for side in (height, width))
+        return cls((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,6 @@ from lowlight import methods
 from lowlight.errors import ControlError
 from lowlight.methods import Array, Frame, Observation, Samples
 
-SEED_WORD = 1000
-"""A seed goes to the network in two words."""
 Count = Annotated[int, Field(ge=1)]
 CODEBOOK = "codebook"
 """The part that is learned first: pictures to codes and back."""
@@ -93,7 +91,7 @@ class Config(CodebookConfig):
 PUBLISHED = Config(channels=128, groups=32, attention=(2,), codes=8192, steps=12, hidden=64)
 
 
-class Controls(methods.PublishedControls):
+class Controls(methods.SampledControls):
     """GLARE's controls."""
 
     fidelity: float = Field(
@@ -102,13 +100,6 @@ class Controls(methods.PublishedControls):
         le=4,
         description="the learned share of the dark photo's own features is multiplied by this; 0: the codes decide",
     )
-    temperature: float = Field(
-        0.0, ge=0, le=1, description="deviation of the latent around its mean; 0: the one most likely result"
-    )
-    samples: int = Field(
-        1, ge=1, le=64, description="results to draw and average, where the temperature is not 0"
-    )
-    seed: int = Field(0, ge=0, le=999_999, description="what is random is drawn by")
     script: Literal["pairs", "unpaired"] = Field(
         "pairs", description="which of the release's scripts published=true reproduces"
     )
@@ -161,13 +152,7 @@ class GLARE:
             raise ControlError(
                 f"control fidelity = {controls.fidelity:g}: these weights have no second decoder to mix in; leave it out"
             )
-        values = {
-            "fidelity": controls.fidelity,
-            "temperature": controls.temperature,
-            "seed": divmod(controls.seed, SEED_WORD),
-            "sample": range(controls.samples if controls.temperature else 1),
-        }
-        return {name: np.array(value, np.float32) for name, value in values.items()}
+        return {"fidelity": np.array(controls.fidelity, np.float32), **controls.drawn()}
 
     @staticmethod
     def released_frame(height: int, width: int, controls: methods.Controls) -> Frame:
@@ -175,5 +160,4 @@ class GLARE:
         assert isinstance(controls, _Controls)  # noqa: S101
         if controls.script == "pairs":
             return Frame((0, 20), (20, 0), mode="reflect", truncated=False)
-        rows, columns = (16 - side % 16 for side in (height, width))
-        return Frame((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+        return Frame.to_multiples_of_16(height, width)

@@ -16,9 +16,6 @@ from lowlight import equalise, estimator, methods, statistics
 from lowlight.errors import WeightsError
 from lowlight.methods import Array, Frame, Observation, Samples
 
-SEED_WORD = 1000
-"""A seed goes to the network in two words."""
-
 
 def _listed(value: object) -> object:
     """``1,3`` and ``1``, as ``--set`` gives them."""
@@ -66,19 +63,12 @@ class Config(methods.Config):
         return self.channels * (1 + len(self.stacked))
 
 
-class Controls(methods.PublishedControls):
+class Controls(methods.SampledControls):
     """LLFlow's controls."""
 
     brightness: float = Field(
         0.0, ge=-0.4, le=0.4, description="added to the latent that the flow starts from; more is lighter"
     )
-    temperature: float = Field(
-        0.0, ge=0, le=1, description="deviation of the latent around its mean; 0: the one most likely result"
-    )
-    samples: int = Field(
-        1, ge=1, le=64, description="results to draw and average, where the temperature is not 0"
-    )
-    seed: int = Field(0, ge=0, le=999_999, description="what is random is drawn by")
 
 
 _Config: TypeAlias = Config
@@ -144,26 +134,17 @@ class LLFlow:
     def observe_counts(counts: NDArray[np.float64], controls: _Controls | None = None) -> Observation:
         """The observation of a photo known by its (3, 256) histograms."""
         controls = controls or _Controls()
-        values = {
-            "brightness": controls.brightness,
-            "temperature": controls.temperature,
-            "seed": divmod(controls.seed, SEED_WORD),
-            "sample": range(controls.samples if controls.temperature else 1),
-            "origin": (0, 0),
-        }
         return {
             "tables": equalise.tables(counts),
-            **{name: np.array(value, np.float32) for name, value in values.items()},
+            "brightness": np.array(controls.brightness, np.float32),
+            "origin": np.zeros(2, np.float32),
+            **controls.drawn(),
         }
 
     @staticmethod
     def released_frame(height: int, width: int, _controls: methods.Controls) -> Frame:
-        """What the release mirrors outwards, always some.
-
-        Sides become multiples of 16; what is equalised counts the mirrored pixels too.
-        """
-        rows, columns = (16 - side % 16 for side in (height, width))
-        return Frame((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
+        """What the release mirrors outwards, always some; what is equalised counts the mirrored pixels too."""
+        return Frame.to_multiples_of_16(height, width)
 
 
 def receptive_field(config: Config) -> int:
