@@ -494,8 +494,9 @@ def test_every_kind_of_picture_comes_back_as_it_came(tmp_path: Path) -> None:
         (np.zeros((4, 4, 2), np.uint8), "expected an array"),
         (np.zeros((0, 4, 3), np.uint8), "expected an array"),
         (np.zeros((4, 4, 3), np.int64), "expected uint8, uint16 or float"),
-        (np.full((4, 4, 3), 20.0), r"must lie in \[0, 1\]"),
-        (np.full((4, 4, 3), np.nan), r"must lie in \[0, 1\]"),
+        (np.full((4, 4, 3), 20.0), r"must lie in \[0, 1\], and this one has 20 to 20: divide"),
+        (np.full((4, 4, 3), -1e-6), r"must lie in \[0, 1\], and this one has -1e-06 to -1e-06: clip"),
+        (np.full((4, 4, 3), np.nan), r"must lie in \[0, 1\], and this one holds NaN"),
         (42, "expected a path, PIL image, NumPy array or bytes, got int"),
         (Image.new("I;16", (4, 4)), "lose depth"),
     ],
@@ -503,6 +504,14 @@ def test_every_kind_of_picture_comes_back_as_it_came(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_refused(picture: Any, text: str) -> None:
     with pytest.raises(PhotoError, match=text):
         Enhancer(Blur(), BlurEngine())(picture)
+
+
+def test_enhance_photo_takes_a_photo_and_controls() -> None:
+    enhancer = Enhancer(Blur(), BlurEngine())
+    with pytest.raises(PhotoError, match=r"expected a Photo, got ndarray; arrays go into enhancer\(array\)"):
+        enhancer.enhance_photo(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(ControlError, match=r"expected enhancer.controls\(lightness=0.4\), say, got dict"):
+        enhancer.enhance_photo(dark_photo(8, 8), {"lightness": 0.4})  # type: ignore[arg-type]
 
 
 def test_threads_with_other_controls_do_not_mix() -> None:

@@ -354,12 +354,19 @@ def test_format_from_argument_or_name(tmp_path):
         ("a.JPG", {}, "jpeg"),
         ("b.tif", {}, "tiff"),
         ("c.unknown", {"format": "webp"}, "webp"),
-        ("d.jpg", {"format": "png"}, "png"),
+        ("d", {"format": "png"}, "png"),
     ):
         write_photo(photo, tmp_path / name, **options)
         assert read_photo(tmp_path / name).format == expected
     with pytest.raises(PhotoError, match="quality 0: expected 1 to 100"):
         write_photo(photo, tmp_path / "e.jpg", quality=0)
+    with pytest.raises(PhotoError, match=r"e\.jpg: the name says jpeg, format says png"):
+        write_photo(photo, tmp_path / "e.jpg", format="png")
+    with pytest.raises(PhotoError, match="format 'jpg': expected one of jpeg, png, tiff"):
+        write_photo(photo, tmp_path / "e.jpg", format="jpg")
+    with pytest.raises(PhotoError, match="expected a Photo, got ndarray"):
+        write_photo(photo.samples, tmp_path / "e.jpg")
+    assert not (tmp_path / "e.jpg").exists()
     for name, said in (("f.gif", r"\.gif files"), ("g", "a name without suffix")):
         with pytest.raises(PhotoError, match=rf"{name}: cannot write {said}; expected one of \.jpg, "):
             write_photo(photo, tmp_path / name)

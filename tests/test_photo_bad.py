@@ -542,6 +542,37 @@ def test_interrupted_in_the_middle(failure, tmp_path, monkeypatch):
     assert target.read_bytes() == before
 
 
+FORKED = """
+import io, os, sys
+import numpy as np
+from lowlight.errors import PhotoError
+from lowlight.photo import Photo, write_photo
+photo = Photo(np.zeros((9, 9, 3), np.uint8))
+if sys.argv[1] == "after":
+    write_photo(photo, io.BytesIO(), format="png")
+if os.fork() == 0:
+    try:
+        write_photo(photo, io.BytesIO(), format="png")
+        print("written", flush=True)
+    except PhotoError as error:
+        print(error, flush=True)
+    os._exit(0)
+os.wait()
+write_photo(photo, io.BytesIO(), format="png")
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+@pytest.mark.parametrize(
+    ("when", "said"), [("before", "written"), ("after", "forked from one that had written")]
+)
+def test_a_fork_of_a_process_that_wrote_is_told_so_and_does_not_wait(when, said):
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, when], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert said in done.stdout
+
+
 LARGEST = [("jpeg", 65500), ("webp", 16383), ("avif", 16384)]
 
 

@@ -240,6 +240,16 @@ def test_what_is_no_photo_is_named_and_the_rest_is_planned():
     assert named == sorted(wrong)
 
 
+def test_photos_that_are_not_read_are_left_out_of_a_folder_with_a_note():
+    touch("in/a.jpg", "in/IMG.HEIC", "in/deep/D.nef", "in/notes.txt", "in/.hidden.heic")
+    plan = make_plan(["in"], "out")
+    assert [str(job.source) for job in plan.jobs] == ["in/a.jpg"]
+    (note,) = plan.notes
+    assert note == (
+        "in/IMG.HEIC and 1 more: formats that are not read (.heic, .nef), left out; convert them first"
+    )
+
+
 def test_links_to_folders_are_not_followed():
     touch("in/a.jpg")
     Path("in/self").symlink_to(".")

@@ -12,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,12 @@ from lowlight.plan import target_of
 from lowlight.search import Found, find_value
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from lowlight.weights import Weights
+
+Number = TypeVar("Number", bound=np.generic)
+"""What an array is of: uint8, uint16 or a float."""
 
 TRIAL_SIDE = 128
 """Shorter side of the reduced copy on which a control is searched that gives the lightness asked for."""
@@ -104,6 +109,12 @@ class Enhancer:
         ``Report.floats``, which takes 12 bytes a pixel beyond that memory. Raises EngineError when not even the
         smallest tile fits, ControlError for a spread where the controls draw but one sample.
         """
+        if not isinstance(photo, Photo):
+            raise PhotoError(f"expected a Photo, got {type(photo).__name__}; arrays go into enhancer(array)")
+        if not isinstance(controls, Controls | None):
+            raise ControlError(
+                f"expected enhancer.controls(lightness=0.4), say, got {type(controls).__name__}"
+            )
         started = time.perf_counter()
         controls = controls or self.controls()
         before = statistics.mean(photo.samples)
@@ -168,6 +179,20 @@ class Enhancer:
         report = Report(used, before, after, count, seconds, tuple(notes), drawn, loose)
         return replace(photo, samples=samples), report
 
+    @overload
+    def __call__(
+        self,
+        picture: str | os.PathLike[str],
+        *,
+        output: str | os.PathLike[str] | None = None,
+        **controls: Any,
+    ) -> Path: ...
+    @overload
+    def __call__(self, picture: bytes, **controls: Any) -> bytes: ...
+    @overload
+    def __call__(self, picture: NDArray[Number], **controls: Any) -> NDArray[Number]: ...
+    @overload
+    def __call__(self, picture: Image, **controls: Any) -> Image: ...
     def __call__(self, picture: Any, *, output: str | os.PathLike[str] | None = None, **controls: Any) -> Any:
         """Enhance a path, PIL image, array (uint8, uint16, float in [0, 1]) or bytes; gives the same kind back.
 
@@ -620,6 +645,20 @@ def _kept(model: str) -> Enhancer:
     return load(model)
 
 
+@overload
+def enhance(
+    picture: str | os.PathLike[str],
+    *,
+    output: str | os.PathLike[str] | None = None,
+    model: str | Path = "dimma",
+    **controls: Any,
+) -> Path: ...
+@overload
+def enhance(picture: bytes, *, model: str | Path = "dimma", **controls: Any) -> bytes: ...
+@overload
+def enhance(picture: NDArray[Number], *, model: str | Path = "dimma", **controls: Any) -> NDArray[Number]: ...
+@overload
+def enhance(picture: Image, *, model: str | Path = "dimma", **controls: Any) -> Image: ...
 def enhance(
     picture: Any,
     *,
@@ -690,8 +729,14 @@ def from_array(array: NDArray[Any]) -> Photo:
     if array.dtype not in (np.uint8, np.uint16):
         if not np.issubdtype(array.dtype, np.floating):
             raise PhotoError(f"expected uint8, uint16 or float in [0, 1], got {array.dtype}")
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise PhotoError("a float array must lie in [0, 1]; divide by its format's largest value")
+        least, most = float(array.min()), float(array.max())
+        if not (math.isfinite(least) and math.isfinite(most)):
+            raise PhotoError("a float array must lie in [0, 1], and this one holds NaN or infinity")
+        if least < 0 or most > 1:
+            way = "clip it" if least >= -0.5 and most <= 1.5 else "divide by its format's largest value"
+            raise PhotoError(
+                f"a float array must lie in [0, 1], and this one has {least:.6g} to {most:.6g}: {way}"
+            )
         array = array.astype(np.float32)
     array = array[..., None] if array.ndim == 2 else array
     colour = np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array[..., :3]

@@ -250,6 +250,10 @@ def write_photo(
     rounded to 8 in JPEG, WebP and BMP. Raises PhotoError, in one line that begins with the target's name;
     whatever happens, what stood there before is whole and no other file remains.
     """
+    if not isinstance(photo, Photo):
+        raise PhotoError(f"expected a Photo, got {type(photo).__name__}")
+    if format is not None and format not in containers.NAMES:
+        raise PhotoError(f"format {format!r}: expected one of {', '.join(containers.NAMES)}")
     if not 1 <= quality <= 100:
         raise PhotoError(f"quality {quality}: expected 1 to 100")
     if fingerprint is not None and not re.fullmatch("[!-~]{1,256}", fingerprint):
@@ -257,7 +261,10 @@ def write_photo(
     if not isinstance(target, (Path, str)):
         return write_stream(photo, target, Order(format or photo.format, quality, strip, fingerprint))
     target = Path(target)
-    kind = format or containers.SUFFIXES.get(target.suffix.lower())
+    named = containers.SUFFIXES.get(target.suffix.lower())
+    if format is not None and named not in (None, format):
+        raise PhotoError(f"{shown(target)}: the name says {named}, format says {format}")
+    kind = format or named
     if kind is None:
         what = f"{shown(target.suffix)} files" if target.suffix else "a name without suffix"
         raise PhotoError(

@@ -17,6 +17,15 @@ from lowlight.errors import PhotoError, UseError, naming, reason, shown
 OWN = ".enhanced"
 """Mark of results beside their photos: ``a.jpg`` gives ``a.enhanced.jpg``."""
 
+# fmt: off
+UNREAD = frozenset([
+    ".heic", ".heif", ".hif", ".jxl", ".gif", ".jp2", ".psd", ".dng", ".raw", ".nef", ".nrw", ".cr2", ".cr3", ".crw",
+    ".arw", ".sr2", ".srf", ".raf", ".orf", ".rw2", ".pef", ".srw", ".3fr", ".fff", ".iiq", ".mos", ".x3f", ".erf",
+    ".kdc", ".dcr",
+])
+# fmt: on
+"""Suffixes of photos in formats that lowlight does not read; in folders they are passed over with a note."""
+
 SPREAD = ".spread"
 """Mark of the map of a result's spread beside the result: ``a.enhanced.jpg`` has ``a.enhanced.spread.png``."""
 
@@ -160,11 +169,14 @@ class _Found:
         before = len(self.photos) + len(self.failures)
         errors: list[OSError] = []
         own: list[Path] = []
+        unread: list[Path] = []
         for folder, folders, files in os.walk(top, onerror=errors.append):
             here = Path(folder)
             folders[:] = sorted(name for name in folders if self._enters(here / name))
             for name in sorted(files):
                 path = here / name
+                if not name.startswith(".") and path.suffix.lower() in UNREAD:
+                    unread.append(path)
                 if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
                     continue
                 if _is_own(path, self.own):
@@ -175,6 +187,10 @@ class _Found:
                     self.failures.append((path, "is a pipe, a device or a link that leads nowhere"))
         self.failures += [(Path(os.fsdecode(error.filename)), reason(error)) for error in errors]
         self.notes += _left_out(own)
+        if unread:
+            kinds = ", ".join(sorted({path.suffix.lower() for path in unread}))
+            first = shown(unread[0]) + (f" and {len(unread) - 1} more" if len(unread) > 1 else "")
+            self.notes.append(f"{first}: formats that are not read ({kinds}), left out; convert them first")
         if len(self.photos) + len(self.failures) == before:
             self.notes.append(f"{shown(top)}: no photos in this folder")
 

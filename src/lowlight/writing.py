@@ -69,8 +69,24 @@ def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...
         return notes
 
 
+_written_by: set[int] = set()
+"""The process that has written, and where it was forked since, the one it was forked from."""
+
+
+def _refuse_after_fork() -> None:
+    """A fork has none of libvips' threads, and would wait for them without end."""
+    _written_by.add(os.getpid())
+    if len(_written_by) > 1:
+        _written_by.remove(os.getpid())
+        raise PhotoError(
+            "can't be written: this process was forked from one that had written photos, and libvips does not "
+            "work in it; start processes by 'spawn', or write in them alone"
+        )
+
+
 def _encode(photo: Photo, file: BinaryIO, order: Order) -> tuple[list[containers.Splice], tuple[str, ...]]:
     """Write the pixels to an empty file; what is to be changed in it then, and notes."""
+    _refuse_after_fork()
     kind, notes = order.format, []
     containers.check_sides(kind, photo.width, photo.height)
     metadata, dropped = _outgoing(photo, order)
