@@ -144,6 +144,12 @@ def test_a_map_of_the_spread_counts_with_its_result():
     assert "a.spread.png exists and was not made by lowlight" in again().error
     assert Path("out/a.png").read_bytes() == result
     assert again(overwrite=True).status == "done"
+    assert statuses(do(["a.png"], "out/", overwrite=True)) == ["skipped"], "the result is the same"
+    assert statuses(do(["a.png"], "out/", overwrite=True, quality=94)) == ["done"]
+    assert listing("out") == ["a.png"], "the map was of the earlier result"
+    Image.new("L", (3, 3)).save("out/a.spread.png")
+    assert statuses(do(["a.png"], "out/", overwrite=True)) == ["done"]
+    assert listing("out") == ["a.png", "a.spread.png"], "somebody else's picture"
 
 
 def test_done_survives_a_copy_and_a_new_date():

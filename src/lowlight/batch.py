@@ -12,14 +12,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lowlight.errors import LowlightError, PhotoError, reason, shown
 from lowlight.files import write_all
-from lowlight.plan import Job
+from lowlight.plan import Job, spread_of
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -318,9 +318,21 @@ class _Batch:
                     # First, so that a result never stands without the map that was asked for.
                     write_photo(report.spread, job.spread, format="png", fingerprint=mark)
                 dropped = write_photo(photo, target, **options)
+                if job.spread is None:
+                    _remove_map(spread_of(target))
             seconds += report.seconds + time.perf_counter() - started
         report = replace(report, spread=None)  # no pixels in what is told
         return replace(outcome, report=report, notes=photo.notes + report.notes + dropped, seconds=seconds)
+
+
+def _remove_map(path: Path) -> None:
+    """The map of the spread of a result that is no longer there; what lowlight did not make stays."""
+    from lowlight.photo import read_fingerprint
+
+    if path.is_file():
+        with suppress(PhotoError):
+            if read_fingerprint(path) is not None:
+                path.unlink(missing_ok=True)
 
 
 def _needed(described: Mapping[str, Any], worker: Worker, controls: Any) -> int:
