@@ -95,6 +95,16 @@ def test_columns_are_means_of_what_the_metrics_say(lowlight, place):
     assert "pictures say nothing of training" in err
 
 
+def test_results_that_were_compressed_are_told(lowlight, place):
+    _, out, _ = lowlight("evaluate", "done", "--reference", "high", *QUICK)
+    assert "compressed" not in out
+    Image.open("done/10.png").save("done/10.webp")
+    Path("done/10.png").unlink()
+    status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK)
+    assert status == 0
+    assert "1 of 3 results may be compressed with loss" in out + err
+
+
 @pytest.fixture
 def without_lpips(monkeypatch):
     """Its weights are missing; nothing imports torch."""

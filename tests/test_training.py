@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -165,8 +166,11 @@ def test_a_checkpoint_of_another_recipe_is_refused(root: Path) -> None:
     place = root / "run" / "checkpoint.safetensors"
     with pytest.raises(TrainingError, match="another recipe: steps was 2 and is 3"):
         fit(checked(root, steps=3), root / "run", resume=place)
-    with pytest.raises(TrainingError, match=r"settings\.noise was None and is 0\.5"):
+    with pytest.raises(TrainingError, match=r"settings\.noise was 0\.01 and is 0\.5"):
         fit(checked(root, steps=2, settings={"noise": 0.5}), root / "run", resume=place)
+    assert fit(checked(root, steps=2, settings={"noise": 0.01}), root / "run", resume=place).finished, (
+        "a default"
+    )
     assert fit(checked(root, steps=2, log_every=1), root / "run", resume=place).finished
 
 
@@ -326,6 +330,27 @@ def test_validation_photos_are_not_trained_on(root: Path) -> None:
     (root / "train.txt").write_text("0\n1\n4\n")
     with pytest.raises(RecipeError, match=r"high/4\.png is trained on"):
         fit(checked(root), root / "run")
+
+
+def test_scenes_on_both_sides_are_told_before_the_first_step(root: Path, capsys: Any) -> None:
+    fit(checked(root, steps=2), root / "run")
+    assert "to validate on show" not in capsys.readouterr().err
+    for folder in ("low", "high"):
+        with Image.open(root / folder / "4.png") as photo:
+            photo.point(lambda value: value * 0.9).save(root / folder / "again.png")
+    (root / "train.txt").write_text("0\n1\nagain\n")
+    fit(checked(root, steps=2), root / "second")
+    said = capsys.readouterr().err
+    assert said.startswith("1 of the photos to validate on show scenes that are trained on")
+
+
+def test_what_is_kept_of_a_recipe_holds_its_defaults(root: Path) -> None:
+    fit(checked(root, steps=2, settings={"noise": 0.02}), root / "run")
+    kept = yaml.safe_load((root / "run" / "recipe.yaml").read_text())
+    header = weights.open_weights(root / "run" / "last.safetensors").header
+    assert kept["config"] == header.config
+    assert (kept["settings"]["noise"], kept["settings"]["schedule"]["warmup"]) == (0.02, 3)
+    assert header.recipe["settings"] == kept["settings"]
 
 
 def test_a_crop_larger_than_a_photo_is_refused_with_its_name(root: Path) -> None:

@@ -93,7 +93,9 @@ def likelihood(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_photo(Photo(paint(kind, found.maps[kind]), grey=kind == "slopes"), path)
         except LowlightError as error:
-            print(f"lowlight: {shown(f'{candidate}: {error}')}", file=sys.stderr)
+            text = str(error)  # errors of reading and writing begin with their file's name
+            named = text.startswith(tuple(str(each) for each in (candidate, *paths.values())))
+            print(f"lowlight: {shown(text if named else f'{candidate}: {text}')}", file=sys.stderr)
             continue
         means: dict[str, float] = {kind: float(found.maps[kind].mean()) for kind in chosen if RANGES[kind]}
         records.append(

@@ -183,6 +183,10 @@ def why_not(protocol: str, *, model: bool, roles: frozenset[Role], constant: boo
     return "needs --constant, or --train to choose it" if chosen.run == "constant" and not constant else ""
 
 
+LOSSY = frozenset((".jpg", ".jpeg", ".webp", ".avif"))
+"""Suffixes of results that are seldom what their program computed."""
+
+
 def warnings_of(
     preset: protocols.Preset | None,
     faults: Sequence[str],
@@ -203,6 +207,11 @@ def warnings_of(
         )
     if any(pairing.depth_of(path) != "8 bit" for case in cases for path in case.files().values()):
         found.append("photos of more than 8 bits: metrics on samples see them rounded to 8")
+    results = [case.result for case in cases if case.result is not None]
+    if lossy := sum(path.suffix.lower() in LOSSY for path in results):
+        found.append(
+            f"{lossy} of {len(results)} results may be compressed with loss (JPEG, WebP, AVIF), and that is measured too"
+        )
     return found
 
 

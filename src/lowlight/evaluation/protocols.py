@@ -167,7 +167,8 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol(
             "reference_lightness",
             "the model is asked for the mean of the reference (control `lightness`), and lowlight makes the mean "
-            "exactly that, but for control `published`: for a method that is not conditioned on lightness, a gain",
+            "exactly that, but for control `published`: first by a control of the method where it has one for that, the "
+            "rest by a gain",
             run="reference",
         ),
         Protocol(

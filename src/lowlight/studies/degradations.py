@@ -77,6 +77,7 @@ class Degradations:
             *met(settings.model, cases_of(settings)),
             f"Means over {len(true)} photos; less is more likely. The prior's mean is the encoder's colour map.",
             "Noise: Gaussian, its mean made exactly 0 and its mean absolute value exact; the paper does not name its own.",
+            "Pictures made lighter, darker or noisy are not clipped or rounded: no 8-bit file holds them.",
             "Bits per dimension: levels rounded, with noise of one level; only for models trained with noise.",
         )
         return studies.Findings(studies.Table(columns, rows), notes, photos={"pairs": len(true)})

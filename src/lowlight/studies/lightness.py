@@ -80,7 +80,7 @@ class LightnessControl:
             f"The darkest of each of {len(scenes)} scenes' exposures is the input.",
             "reference_lightness: it is driven to the exact mean of a lighter exposure, and compared with that.",
             "Each lighter exposure counts in the row of the nearest wanted lightness.",
-            "Large errors are photos in which no value below white is left to raise.",
+            "What is not reached is beyond the gain's bounds, 1/256 to 64, or black and white, which it leaves.",
         )
         assert shown is not None  # noqa: S101
         photos = {"scenes": len(scenes), "exposures": sum(map(len, scenes))}

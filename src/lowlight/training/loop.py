@@ -47,7 +47,7 @@ from lowlight.training.checkpoint import (
 )
 from lowlight.training.data import Batch, Mixture
 from lowlight.training.journal import Journal, board_class
-from lowlight.training.recipe import Recipe, stage_settings
+from lowlight.training.recipe import Recipe, in_full, stage_settings
 from lowlight.training.stage import Moment, Optimizer, Player
 from lowlight.training.validate import Validator, named
 
@@ -89,6 +89,7 @@ def fit(
     process trains in the folder.
     """
     started = time.monotonic()
+    recipe = in_full(recipe, recipe.name)
     if resume is None:
         _refuse_run(out)
         _check_start(recipe)
@@ -112,6 +113,11 @@ def fit(
                 out / "recipe.yaml", yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode()
             )
             journal = Journal(out, recipe.steps, run.step, tensorboard=recipe.tensorboard)
+            if resume is None and (known := run.validated_scenes_seen()):
+                journal.say(
+                    f"{known} of the photos to validate on show scenes that are trained on: scores, and the choice of "
+                    "the best, will flatter"
+                )
             try:
                 return _loop(run, out, journal, started, max_minutes, stop)
             finally:
@@ -481,6 +487,13 @@ class _Run:
             found["chosen"] = guards.pack(self.validator.marks())
         return found
 
+    def validated_scenes_seen(self) -> int:
+        """How many photos that are validated on show a scene that is trained on."""
+        if self.validator is None:
+            return 0
+        trained = guards.Index(guards.unpack(self.seen["trained"]))
+        return sum(trained.find(mark) is not None for mark in guards.unpack(self.seen["chosen"]))
+
     @cached_property
     def digest(self) -> str:
         """Hash of the training photos as they are used."""
@@ -538,7 +551,7 @@ def _check_same_recipe(saved: dict[str, Any], recipe: Recipe, where: str) -> Non
             yield f"{key} was {before!r} and is {now!r}"
 
     try:
-        before = Recipe.model_validate(saved)
+        before = in_full(Recipe.model_validate(saved), where)
     except ValidationError as error:
         raise TrainingError(f"{where}: its recipe is not valid here: {error.errors()[0]['msg']}") from None
     kept = [each.model_dump(mode="json", exclude=set(FREE)) for each in (before, recipe)]

@@ -138,3 +138,10 @@ def stage_settings(recipe: Recipe, where: str) -> tuple[type[Stage], methods.Con
     stage = stages[recipe.stage]
     config = validate(methods.configs(recipe.method)[stage.part], recipe.config, where, "config")
     return stage, config, validate(stage.Settings, recipe.settings, where, "settings")
+
+
+def in_full(recipe: Recipe, where: str) -> Recipe:
+    """The recipe with every default of its ``config`` and ``settings`` written out, as it is kept with what it made."""
+    _, config, settings = stage_settings(recipe, where)
+    filled = {"config": config.model_dump(mode="json"), "settings": settings.model_dump(mode="json")}
+    return recipe.model_copy(update=filled)
