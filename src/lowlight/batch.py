@@ -329,10 +329,9 @@ def _remove_map(path: Path) -> None:
     """The map of the spread of a result that is no longer there; what lowlight did not make stays."""
     from lowlight.photo import read_fingerprint
 
-    if path.is_file():
-        with suppress(PhotoError):
-            if read_fingerprint(path) is not None:
-                path.unlink(missing_ok=True)
+    with suppress(OSError, PhotoError):  # a name that is too long is no map's
+        if path.is_file() and read_fingerprint(path) is not None:
+            path.unlink()
 
 
 def _needed(described: Mapping[str, Any], worker: Worker, controls: Any) -> int:
