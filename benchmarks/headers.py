@@ -1,4 +1,5 @@
-"""Write the measured scores into the headers of the weights that come with lowlight, and their hashes into the cards.
+"""Write the measured scores into the headers of the weights that come with lowlight, and, where a card has the hash
+that a file had, the new one into it.
 
     uv run --extra train python benchmarks/headers.py [--check]
 
