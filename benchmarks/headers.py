@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lowlight.weights import HEADER_KEY, SEAL_KEY, load_tensors, open_weights, save_safetensors, sealed
+from lowlight.weights import load_tensors, open_weights, save_safetensors
 
 ROOT = Path(__file__).parent.parent
 CARDS = ROOT / "docs" / "models.md"
@@ -53,14 +53,9 @@ def rewrite(path: Path, scores: dict[str, float]) -> None:
         return
     import onnx
 
-    model = onnx.load_from_string(weights.read())
+    from lowlight.training.export import save_onnx
 
-    def build(seal: str) -> bytes:
-        onnx.helper.set_model_props(model, {HEADER_KEY: header.model_dump_json(), SEAL_KEY: seal})
-        data: bytes = model.SerializeToString(deterministic=True)
-        return data
-
-    path.write_bytes(sealed(build))
+    save_onnx(path, header, onnx.load_from_string(weights.read()))
 
 
 def main() -> None:

@@ -506,12 +506,21 @@ def test_what_is_no_picture_is_refused(picture: Any, text: str) -> None:
         Enhancer(Blur(), BlurEngine())(picture)
 
 
-def test_enhance_photo_takes_a_photo_and_controls() -> None:
-    enhancer = Enhancer(Blur(), BlurEngine())
-    with pytest.raises(PhotoError, match=r"expected a Photo, got ndarray; arrays go into enhancer\(array\)"):
-        enhancer.enhance_photo(np.zeros((4, 4, 3), np.uint8))  # type: ignore[arg-type]
-    with pytest.raises(ControlError, match=r"expected enhancer.controls\(lightness=0.4\), say, got dict"):
-        enhancer.enhance_photo(dark_photo(8, 8), {"lightness": 0.4})  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("picture", "controls", "text"),
+    [
+        (
+            np.zeros((4, 4, 3), np.uint8),
+            None,
+            r"expected a Photo, got ndarray; arrays go into enhancer\(array\)",
+        ),
+        (dark_photo(8, 8), {"lightness": 0.4}, r"expected enhancer.controls\(lightness=0.4\), say, got dict"),
+    ],
+    ids=["array", "dict"],
+)
+def test_enhance_photo_takes_a_photo_and_controls(picture: Any, controls: Any, text: str) -> None:
+    with pytest.raises(LowlightError, match=text):
+        Enhancer(Blur(), BlurEngine()).enhance_photo(picture, controls)
 
 
 def test_threads_with_other_controls_do_not_mix() -> None:

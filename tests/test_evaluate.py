@@ -96,8 +96,8 @@ def test_columns_are_means_of_what_the_metrics_say(lowlight, place):
 
 
 def test_results_that_were_compressed_are_told(lowlight, place):
-    _, out, _ = lowlight("evaluate", "done", "--reference", "high", *QUICK)
-    assert "compressed" not in out
+    _, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK)
+    assert "compressed" not in out + err
     Image.open("done/10.png").save("done/10.webp")
     Path("done/10.png").unlink()
     status, out, err = lowlight("evaluate", "done", "--reference", "high", *QUICK)

@@ -175,11 +175,12 @@ class _Found:
             folders[:] = sorted(name for name in folders if self._enters(here / name))
             for name in sorted(files):
                 path = here / name
-                if not name.startswith(".") and path.suffix.lower() in UNREAD:
-                    unread.append(path)
-                if name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                suffix = path.suffix.lower()
+                if name.startswith(".") or not (suffix in SUFFIXES or suffix in UNREAD):
                     continue
-                if _is_own(path, self.own):
+                if suffix in UNREAD:
+                    unread.append(path)
+                elif _is_own(path, self.own):
                     own.append(path)
                 elif path.is_file():
                     self.photos.append((path, path.relative_to(top)))
@@ -191,7 +192,7 @@ class _Found:
             kinds = ", ".join(sorted({path.suffix.lower() for path in unread}))
             first = shown(unread[0]) + (f" and {len(unread) - 1} more" if len(unread) > 1 else "")
             self.notes.append(f"{first}: formats that are not read ({kinds}), left out; convert them first")
-        if len(self.photos) + len(self.failures) == before:
+        elif len(self.photos) + len(self.failures) == before:
             self.notes.append(f"{shown(top)}: no photos in this folder")
 
     def _enters(self, folder: Path) -> bool:

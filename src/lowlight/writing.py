@@ -6,6 +6,7 @@ import os
 import stat
 import tempfile
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
@@ -69,15 +70,15 @@ def write_stream(photo: Photo, target: BinaryIO, order: Order) -> tuple[str, ...
         return notes
 
 
-_written_by: set[int] = set()
-"""The process that has written, and where it was forked since, the one it was forked from."""
+@cache
+def _first_writer() -> int:
+    """The process that wrote first; one that is forked from it later remembers it too."""
+    return os.getpid()
 
 
 def _refuse_after_fork() -> None:
     """A fork has none of libvips' threads, and would wait for them without end."""
-    _written_by.add(os.getpid())
-    if len(_written_by) > 1:
-        _written_by.remove(os.getpid())
+    if _first_writer() != os.getpid():
         raise PhotoError(
             "can't be written: this process was forked from one that had written photos, and libvips does not "
             "work in it; start processes by 'spawn', or write in them alone"

@@ -61,7 +61,7 @@ def likelihood(
     Exit status: 0 all judged, 1 some could not be, 2 wrong use.
     """
     from lowlight.cli._tables import print_table
-    from lowlight.errors import LowlightError, UseError, WeightsError, shown
+    from lowlight.errors import LowlightError, PhotoError, UseError, WeightsError, shown
     from lowlight.photo import Photo, read_photo, write_photo
 
     if only and maps is None:
@@ -88,14 +88,15 @@ def likelihood(
     for candidate, paths in zip(candidates, targets, strict=True):
         try:
             samples = read_photo(candidate).samples
-            found = judge.likelihood(given, samples, draws=draws, seed=seed, maps=chosen)
+            try:
+                found = judge.likelihood(given, samples, draws=draws, seed=seed, maps=chosen)
+            except LowlightError as error:  # those of reading and writing begin with the file's name already
+                raise PhotoError(f"{candidate}: {error}") from error
             for kind, path in paths.items():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 write_photo(Photo(paint(kind, found.maps[kind]), grey=kind == "slopes"), path)
         except LowlightError as error:
-            text = str(error)  # errors of reading and writing begin with their file's name
-            named = text.startswith(tuple(str(each) for each in (candidate, *paths.values())))
-            print(f"lowlight: {shown(text if named else f'{candidate}: {text}')}", file=sys.stderr)
+            print(f"lowlight: {shown(error)}", file=sys.stderr)
             continue
         means: dict[str, float] = {kind: float(found.maps[kind].mean()) for kind in chosen if RANGES[kind]}
         records.append(

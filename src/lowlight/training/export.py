@@ -85,6 +85,12 @@ def export_onnx(
         scores, _ = validator.run(Enhancer(method, OnnxEngine(model.SerializeToString())))
         header = header.model_copy(update={"scores": named(scores)})
 
+    save_onnx(path, header, model)
+
+
+def save_onnx(path: Path, header: Header, model: onnx.ModelProto) -> None:
+    """Write a graph with its header; the same content gives the same bytes."""
+
     def build(seal: str) -> bytes:
         onnx.helper.set_model_props(model, {HEADER_KEY: header.model_dump_json(), SEAL_KEY: seal})
         data: bytes = model.SerializeToString(deterministic=True)
